@@ -1,0 +1,95 @@
+// Package delivery is the node side of the log: it appends events for a node life,
+// tells each appender what its event came to, and brings every session each of its
+// messages exactly once, whatever gets lost between the owners and this node.
+package delivery
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"godwit/bus"
+	"godwit/schema/event"
+	"godwit/schema/frame"
+)
+
+// Errors of appends and questions.
+var (
+	// ErrLifeLost: the node's life ended while the event was on its way; its fate
+	// is found in the history.
+	ErrLifeLost = errors.New("node life lost")
+	// ErrUnavailable: no view or owner answered in time.
+	ErrUnavailable = errors.New("view unavailable")
+	// ErrStopped: the node is stopping and takes nothing new.
+	ErrStopped = errors.New("node stopped")
+)
+
+// Config of a Node. Bus and Handler are needed; the rest has defaults.
+type Config struct {
+	Bus       *bus.Bus
+	Handler   Handler
+	Name      string // of the node, for people; default: host name
+	Advertise string // address clients reach this node at
+	Logger    *slog.Logger
+
+	AskTimeout   time.Duration // a question to a view; default 10 s
+	SilenceLimit time.Duration // own beats unheard for so long: suspend; default 5 s
+	Clock        func() time.Time
+}
+
+// Result is what an appended event came to.
+type Result struct {
+	ID       uint32     // message: msg id; person: user number
+	Void     frame.Void // why it came to nothing
+	FirstID  uint32     // repeat: id of the first one
+	Sequence uint64     // position of its record
+	Err      error      // set when the outcome is not known or nothing was stored
+}
+
+// Member is one session that takes deliveries. Its methods are called under the
+// node's lock: they must not block and must not call the Node.
+type Member interface {
+	User() uint32
+	Session() event.ID
+	Mobile() bool
+	// Deliver hands over one delivery of a timeline. Called in order per
+	// conversation, at most once per delivery. The member skips what stems from
+	// its own session (a message it sent, a read it reported).
+	Deliver(d *Delivery)
+	// Flush ends the run of Deliver calls and acks that one frame caused: what was
+	// gathered leaves in one write.
+	Flush()
+	// Attached tells that the attach is through on all streams: from here on
+	// lists may be answered.
+	Attached()
+}
+
+// Delivery is one effect of a timeline at its position. PDU is for the connector's
+// use: the encoded push, made once and shared by all sessions.
+type Delivery struct {
+	Stream   event.Stream
+	Sequence uint64
+	Index    uint32
+	*frame.Delivery
+	PDU []byte
+}
+
+// Handler hears what concerns the whole node. Its methods are called under the
+// node's lock: they must not block and must not call the Node synchronously.
+type Handler interface {
+	// SessionOver: the log ended a session (of this node, as far as it knows).
+	SessionOver(over *frame.SessionOver)
+	// UserStatus: a user's desktop presence as of the PRESENCE sequence; newest wins.
+	UserStatus(user uint32, online bool, sequence uint64)
+	// DesktopStatus is for the user's mobile sessions on this node.
+	DesktopStatus(user uint32, online bool, sequence uint64)
+	// PersonChanged: drop what is cached of the person; end its sessions when
+	// c.Credentials is set and they were decided before the PEOPLE sequence.
+	PersonChanged(c *frame.PersonChanged, sequence uint64)
+	// DropCaches: PEOPLE frames were missed; everything cached of people is suspect.
+	DropCaches()
+	// CloseAll: every session closes without 0x0107 and syncs again at its return.
+	CloseAll(reason error)
+	// Suspend(true): the node hears nothing; stop reading and writing sockets.
+	Suspend(suspended bool)
+}
