@@ -29,10 +29,10 @@ func ParseMsgData(body []byte) (MsgData, error) {
 	var m MsgData
 	seen := 0
 	for len(body) > 0 {
-		// Not protowire.ConsumeTag: it lets through end-group tags for the caller to judge, as here, but it
-		// is the value that must be consumed by number and type together.
 		num, typ, n := protowire.ConsumeTag(body)
-		if n < 0 || typ == protowire.EndGroupType {
+		// protowire itself allows numbers that only the old message sets have, and leaves stray group ends to
+		// its caller.
+		if n < 0 || num > protowire.MaxValidNumber || typ == protowire.EndGroupType {
 			return MsgData{}, ErrMalformed
 		}
 		body = body[n:]
