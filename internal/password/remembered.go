@@ -28,9 +28,11 @@ type Remembered struct {
 	start time.Time
 	ttl   uint32 // seconds
 	limit int
-	macs  sync.Pool // *mac
 
 	mu    sync.Mutex
+	mac   hash.Hash // HMAC under the key; a third of a microsecond, so the lock is no bottleneck
+	text  []byte    // what it hashes
+	sum   []byte
 	ring  []remembered      // in order of age: entry i of n stands at (head+i) % len(ring)
 	head  int               // place of the oldest
 	n     int               // entries in use, forgotten ones included
@@ -47,39 +49,31 @@ type remembered struct {
 
 func (e *remembered) prefix() uint64 { return binary.NativeEndian.Uint64(e.key[:]) }
 
-type mac struct {
-	hash hash.Hash
-	text []byte
-	sum  []byte
-}
-
 // NewRemembered makes an empty memory of at most limit entries that live ttl each (whole seconds, at least one). now is the
 // clock, time.Now outside of tests.
 func NewRemembered(now func() time.Time, ttl time.Duration, limit int) *Remembered {
 	var secret [32]byte
 	rand.Read(secret[:])
-	r := &Remembered{
+	return &Remembered{
 		now: now, start: now(), ttl: uint32(min(max(ttl/time.Second, 1), 1<<30)), limit: max(limit, 1),
-		index: make(map[uint64]uint32),
+		mac: hmac.New(sha256.New, secret[:]), index: make(map[uint64]uint32),
 	}
-	r.macs.New = func() any { return &mac{hash: hmac.New(sha256.New, secret[:])} }
-	return r
 }
 
 // Remember records that a [Hasher.Verify] of these three has just been true for the user.
 func (r *Remembered) Remember(name, md5hex string, user uint32, phc string) {
-	key := r.key(name, md5hex, phc)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	key := r.keyLocked(name, md5hex, phc)
 	at := r.seconds()
 	for r.n > 0 && (r.n == r.limit || r.old(&r.ring[r.head], at)) {
-		r.dropOldest()
+		r.dropOldestLocked()
 	}
 	if r.n == 0 {
-		r.clear() // a storm that has passed gives its memory back
+		r.clearLocked() // a storm that has passed gives its memory back
 	}
 	if r.n == len(r.ring) {
-		r.grow()
+		r.growLocked()
 	}
 	e := &r.ring[(r.head+r.n)%len(r.ring)]
 	*e = remembered{key: key, user: user, at: at}
@@ -89,9 +83,9 @@ func (r *Remembered) Remember(name, md5hex string, user uint32, phc string) {
 
 // Check tells whether these three were remembered and not forgotten since. It allocates nothing.
 func (r *Remembered) Check(name, md5hex, phc string) bool {
-	key := r.key(name, md5hex, phc)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	key := r.keyLocked(name, md5hex, phc)
 	number, found := r.index[binary.NativeEndian.Uint64(key[:])]
 	if !found {
 		return false
@@ -107,7 +101,7 @@ func (r *Remembered) Forget(user uint32) {
 	defer r.mu.Unlock()
 	for i := range r.n {
 		if e := &r.ring[(r.head+i)%len(r.ring)]; e.user == user {
-			r.unindex(e, r.first+uint32(i))
+			r.unindexLocked(e, r.first+uint32(i))
 		}
 	}
 }
@@ -116,7 +110,7 @@ func (r *Remembered) Forget(user uint32) {
 func (r *Remembered) ForgetAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.clear()
+	r.clearLocked()
 }
 
 // Len is the number of entries held, those included that are too old or forgotten but not yet overwritten.
@@ -126,20 +120,18 @@ func (r *Remembered) Len() int {
 	return r.n
 }
 
-// key hashes the three with their lengths, so that no two different triples give the same text.
-func (r *Remembered) key(name, md5hex, phc string) (key [16]byte) {
-	m := r.macs.Get().(*mac)
-	m.text = m.text[:0]
+// keyLocked hashes the three with their lengths, so that no two different triples give the same text.
+func (r *Remembered) keyLocked(name, md5hex, phc string) (key [16]byte) {
+	r.text = r.text[:0]
 	for _, part := range [...]string{name, md5hex, phc} {
-		m.text = binary.BigEndian.AppendUint32(m.text, uint32(len(part)))
-		m.text = append(m.text, part...)
+		r.text = binary.BigEndian.AppendUint32(r.text, uint32(len(part)))
+		r.text = append(r.text, part...)
 	}
-	m.hash.Reset()
-	m.hash.Write(m.text)
-	m.sum = m.hash.Sum(m.sum[:0])
-	copy(key[:], m.sum)
-	clear(m.text)
-	r.macs.Put(m)
+	r.mac.Reset()
+	r.mac.Write(r.text)
+	clear(r.text)
+	r.sum = r.mac.Sum(r.sum[:0])
+	copy(key[:], r.sum)
 	return key
 }
 
@@ -148,28 +140,28 @@ func (r *Remembered) seconds() uint32 { return uint32(max(r.now().Sub(r.start), 
 // old never lets an entry live past its time: both ends are cut to the second, so it may end up to a second early.
 func (r *Remembered) old(e *remembered, now uint32) bool { return now-e.at >= r.ttl }
 
-func (r *Remembered) dropOldest() {
-	r.unindex(&r.ring[r.head], r.first)
+func (r *Remembered) dropOldestLocked() {
+	r.unindexLocked(&r.ring[r.head], r.first)
 	r.head = (r.head + 1) % len(r.ring)
 	r.first++
 	r.n--
 }
 
-// unindex leaves the index alone where a newer entry of the same key has taken the place.
-func (r *Remembered) unindex(e *remembered, number uint32) {
+// unindexLocked leaves the index alone where a newer entry of the same key has taken the place.
+func (r *Remembered) unindexLocked(e *remembered, number uint32) {
 	if newest, found := r.index[e.prefix()]; found && newest == number {
 		delete(r.index, e.prefix())
 	}
 }
 
-func (r *Remembered) clear() {
+func (r *Remembered) clearLocked() {
 	r.ring, r.head, r.n = nil, 0, 0
 	if len(r.index) > 0 || r.first != 0 {
 		r.index, r.first = make(map[uint64]uint32), 0
 	}
 }
 
-func (r *Remembered) grow() {
+func (r *Remembered) growLocked() {
 	bigger := make([]remembered, min(len(r.ring)+len(r.ring)/4+16, r.limit))
 	k := copy(bigger, r.ring[r.head:])
 	copy(bigger[k:], r.ring[:r.head])

@@ -29,7 +29,7 @@ func TestRememberedKnowsExactlyTheTripleThatWasProved(t *testing.T) {
 			t.Errorf("%s: %v", c.what, got)
 		}
 	}
-	if NewRemembered(newClock().now, DefaultRememberFor, 100).key("alice", "x", "y") == r.key("alice", "x", "y") {
+	if NewRemembered(newClock().now, DefaultRememberFor, 100).keyLocked("alice", "x", "y") == r.keyLocked("alice", "x", "y") {
 		t.Error("two processes have one key")
 	}
 }
