@@ -1,0 +1,42 @@
+package admin
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Check refuses what is no person, with ErrInvalid.
+func (p NewPerson) Check() error {
+	if err := CheckName(p.Name); err != nil {
+		return err
+	}
+	if err := CheckPassword(p.Password); err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
+	if !utf8.ValidString(p.Nick) || utf8.RuneCountInString(p.Nick) > MaxNick || strings.ContainsFunc(p.Nick, unicode.IsControl) {
+		return fmt.Errorf("%w: nick %q of %s: give at most %d printable characters", ErrInvalid, p.Nick, p.Name, MaxNick)
+	}
+	return nil
+}
+
+// CheckName refuses what can't be a login name: it must be printable, without
+// spaces and slashes, so that it can stand in a path and in one word of a command.
+func CheckName(name string) error {
+	bad := func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || r == '/' || r == utf8.RuneError
+	}
+	if n := utf8.RuneCountInString(name); n == 0 || n > MaxName || strings.ContainsFunc(name, bad) || strings.HasPrefix(name, "-") || strings.Trim(name, ".") == "" {
+		return fmt.Errorf("%w: name %q: give 1 to %d characters without spaces and slashes, not beginning with -", ErrInvalid, name, MaxName)
+	}
+	return nil
+}
+
+// CheckPassword refuses an empty or oversized password.
+func CheckPassword(password string) error {
+	if n := len(password); n == 0 || n > MaxPassword {
+		return fmt.Errorf("%w: password of %d bytes: give 1 to %d", ErrInvalid, n, MaxPassword)
+	}
+	return nil
+}
