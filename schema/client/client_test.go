@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -428,6 +429,77 @@ func TestGoldenBodies(t *testing.T) {
 	// The one default in the protocol.
 	if got := (&imgroup.IMGroupCreateReq{}).GetGroupType(); got != imbase.GroupType_GROUP_TYPE_TMP {
 		t.Errorf("default group type %v", got)
+	}
+}
+
+// TestProtocol holds the .proto files and the catalogue against a list written from the protocol's tables.
+func TestProtocol(t *testing.T) {
+	list, err := os.ReadFile("testdata/teamtalk.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{}
+	owner := ""
+	for line := range strings.Lines(string(list)) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case line == "" || line[0] == '#':
+		case line[0] == ' ':
+			want[owner+line] = true
+		default:
+			owner = line
+			want[owner] = true
+		}
+	}
+	got := map[string]bool{}
+	protoregistry.GlobalTypes.RangeEnums(func(e protoreflect.EnumType) bool {
+		d := e.Descriptor()
+		if !strings.HasPrefix(string(d.FullName()), "IM.") {
+			return true
+		}
+		owner := "enum " + string(d.FullName())
+		got[owner] = true
+		for i := range d.Values().Len() {
+			v := d.Values().Get(i)
+			got[fmt.Sprintf("%s  %s = %d", owner, v.Name(), v.Number())] = true
+		}
+		return true
+	})
+	for _, mt := range messages(t) {
+		d := mt.Descriptor()
+		owner := "message " + string(d.FullName())
+		got[owner] = true
+		for i := range d.Fields().Len() {
+			f := d.Fields().Get(i)
+			kind := f.Kind().String()
+			switch {
+			case f.Enum() != nil:
+				kind = string(f.Enum().FullName())
+			case f.Message() != nil:
+				kind = string(f.Message().FullName())
+			}
+			line := fmt.Sprintf("%s  %s %s %s = %d", owner, f.Cardinality(), kind, f.Name(), f.Number())
+			if f.HasDefault() {
+				line += " default " + string(f.DefaultEnumValue().Name())
+			}
+			got[line] = true
+		}
+	}
+	for c := range client.Commands() {
+		got[fmt.Sprintf("command 0x%04x service %d %s %s", c.ID, c.Service(), c.Name, c.Message.Name())] = true
+	}
+	for line := range want {
+		if !got[line] {
+			t.Errorf("missing or different: %s", line)
+		}
+	}
+	for line := range got {
+		if !want[line] {
+			t.Errorf("not in the protocol: %s", line)
+		}
+	}
+	if len(want) < 700 {
+		t.Errorf("only %d lines", len(want))
 	}
 }
 

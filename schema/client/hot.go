@@ -30,9 +30,8 @@ func ParseMsgData(body []byte) (MsgData, error) {
 	seen := 0
 	for len(body) > 0 {
 		num, typ, n := protowire.ConsumeTag(body)
-		// protowire itself allows numbers that only the old message sets have, and leaves stray group ends to
-		// its caller.
-		if n < 0 || num > protowire.MaxValidNumber || typ == protowire.EndGroupType {
+		// protowire itself lets through numbers that only the old message sets have.
+		if n < 0 || num > protowire.MaxValidNumber {
 			return MsgData{}, ErrMalformed
 		}
 		body = body[n:]
