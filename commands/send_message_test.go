@@ -143,6 +143,24 @@ func TestRepeatKeysAreEqualExactlyWhenTheMessageIsTheSame(t *testing.T) {
 			return e.GetMessageSent().GetRepeatKey()
 		}
 		a, b := draw("a"), draw("b")
+		if field := rapid.IntRange(0, 6).Draw(t, "the only field that may differ"); field > 0 { // 0: all may
+			c := b
+			b = a
+			switch field {
+			case 1:
+				b.user = c.user
+			case 2:
+				b.to = c.to
+			case 3:
+				b.class = c.class
+			case 4:
+				b.seq = c.seq
+			case 5:
+				b.received = c.received
+			case 6:
+				b.id = c.id
+			}
+		}
 		same := false
 		switch {
 		case a.id != 0 && b.id != 0: // the conversation is of two: equal users and peers here
