@@ -1,0 +1,261 @@
+package view
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"godwit/bus"
+	"godwit/schema/event"
+)
+
+var be = binary.BigEndian
+
+// Keys of the meta bucket.
+var (
+	metaBucket     = []byte("meta")
+	effectsBucket  = []byte("effects")
+	keyFormat      = []byte("format")
+	keyName        = []byte("name")
+	keyLog         = []byte("log")
+	keyCheckpoint  = []byte("checkpoint")
+	keyEffects     = []byte("effects")
+	keyEpoch       = []byte("epoch")
+	keyBoot        = []byte("boot")
+	keyClean       = []byte("clean")
+	notInTheDigest = map[string]bool{"epoch": true, "boot": true, "clean": true}
+)
+
+// mapSize is the address space reserved for a file. Growing it makes a commit wait
+// for all readers, and costs nothing while unused: only touched pages are resident.
+const mapSize = 8 << 30
+
+// open takes the file as it is, or a new one where that cannot be trusted.
+func (v *View) open() error {
+	if _, err := os.Stat(v.path); errors.Is(err, fs.ErrNotExist) {
+		return v.recreate()
+	}
+	db, err := openFile(v.path)
+	if err == nil {
+		v.db = db
+		err = v.adopt()
+		if err == nil {
+			return nil
+		}
+		closeQuietly(db)
+	}
+	if !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	v.logger.Warn("view file is dropped and built anew", "path", v.path, "err", err)
+	return v.recreate()
+}
+
+// openFile opens a bbolt file; what it cannot read is ErrCorrupt.
+func openFile(path string) (db *bolt.DB, err error) {
+	var file *os.File
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		// With an unsynced free list bbolt walks all pages here, and panics or
+		// faults where they make no sense.
+		if p := recover(); p != nil {
+			if file != nil {
+				_ = file.Close() // gives the lock back; the file is given up
+			}
+			db, err = nil, fmt.Errorf("%w: %v", ErrCorrupt, p)
+		}
+	}()
+	db, err = bolt.Open(path, 0o600, &bolt.Options{
+		Timeout:         time.Second,
+		NoGrowSync:      true,
+		NoSync:          true,
+		NoFreelistSync:  true,
+		FreelistType:    bolt.FreelistMapType,
+		InitialMmapSize: mapSize,
+		NoStatistics:    true,
+		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+			f, err := os.OpenFile(name, flag, mode)
+			file = f
+			return f, err
+		},
+	})
+	if err == nil {
+		return db, nil
+	}
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("%s is open in another process: %w", path, err)
+	}
+	_, path1 := errors.AsType[*fs.PathError](err)
+	_, errno := errors.AsType[syscall.Errno](err)
+	if path1 || errno {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+}
+
+// adopt checks that the opened file is this view's, whole, and to be trusted, and
+// takes its state.
+func (v *View) adopt() (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", ErrCorrupt, p)
+		}
+	}()
+	var clean bool
+	err = v.db.View(func(tx *bolt.Tx) error {
+		if info, err := os.Stat(v.path); err != nil {
+			return err
+		} else if info.Size() < tx.Size() {
+			return fmt.Errorf("%w: %d bytes of %d", ErrCorrupt, info.Size(), tx.Size())
+		}
+		m := tx.Bucket(metaBucket)
+		if m == nil {
+			return fmt.Errorf("%w: no meta bucket", ErrCorrupt)
+		}
+		clean = string(m.Get(keyClean)) == "\x01"
+		boot := string(m.Get(keyBoot))
+		switch {
+		case string(m.Get(keyFormat)) != string(be.AppendUint32(nil, v.fold.Format())):
+			return fmt.Errorf("%w: another format than %d", ErrCorrupt, v.fold.Format())
+		case string(m.Get(keyName)) != v.name:
+			return fmt.Errorf("%w: it is of view %q", ErrCorrupt, m.Get(keyName))
+		case string(m.Get(keyLog)) != string(v.log[:]):
+			return fmt.Errorf("%w: it is of another log", ErrCorrupt)
+		case !clean && (boot == "" || boot != v.boot):
+			return fmt.Errorf("%w: the machine went down while it was open", ErrCorrupt)
+		}
+		return v.loadPoint(m)
+	})
+	if err != nil || !clean {
+		return err
+	}
+	// From here on pages are written in any order, so the flag must be off on disk
+	// before anything else is. Twice: bbolt has two meta pages and falls back to the
+	// older one.
+	for range 2 {
+		if err := v.setFlags(false); err != nil {
+			return err
+		}
+		if err := v.db.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *View) loadPoint(m *bolt.Bucket) error {
+	cp, held := m.Get(keyCheckpoint), m.Get(keyEffects)
+	if len(cp) != 8+len(bus.Fingerprint{}) || len(held) != 16 {
+		return fmt.Errorf("%w: no checkpoint", ErrCorrupt)
+	}
+	v.at = point{effectsFirst: be.Uint64(held), effectsWeight: be.Uint64(held[8:])}
+	v.at.Sequence = be.Uint64(cp)
+	copy(v.at.Fingerprint[:], cp[8:])
+	v.at.Epoch = event.ToID(m.Get(keyEpoch))
+	v.folded.Store(v.at.Sequence)
+	v.committed.Store(v.at.Sequence)
+	return nil
+}
+
+func putPoint(tx *bolt.Tx, p point) error {
+	m := tx.Bucket(metaBucket)
+	cp := be.AppendUint64(nil, p.Sequence)
+	cp = append(cp, p.Fingerprint[:]...)
+	held := be.AppendUint64(be.AppendUint64(nil, p.effectsFirst), p.effectsWeight)
+	return errors.Join(
+		m.Put(keyCheckpoint, cp),
+		m.Put(keyEffects, held),
+		m.Put(keyEpoch, p.Epoch[:]),
+	)
+}
+
+// recreate begins an empty file.
+func (v *View) recreate() error {
+	if err := os.Remove(v.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	db, err := openFile(v.path)
+	if err != nil {
+		return err
+	}
+	v.db = db
+	v.at = point{effectsFirst: 1}
+	v.folded.Store(0)
+	v.committed.Store(0)
+	err = db.Update(func(tx *bolt.Tx) error {
+		m, err := tx.CreateBucket(metaBucket)
+		if err != nil {
+			return err
+		}
+		return errors.Join(
+			m.Put(keyFormat, be.AppendUint32(nil, v.fold.Format())),
+			m.Put(keyName, []byte(v.name)),
+			m.Put(keyLog, v.log[:]),
+			putPoint(tx, v.at),
+		)
+	})
+	if err == nil {
+		err = v.setFlags(false)
+	}
+	if err != nil {
+		closeQuietly(db)
+	}
+	return err
+}
+
+func (v *View) setFlags(clean bool) error {
+	flag := []byte{0}
+	if clean {
+		flag[0] = 1
+	}
+	return v.db.Update(func(tx *bolt.Tx) error {
+		m := tx.Bucket(metaBucket)
+		return errors.Join(m.Put(keyBoot, []byte(v.boot)), m.Put(keyClean, flag))
+	})
+}
+
+// markClean says that the file is whole on disk, once it is.
+func (v *View) markClean() error {
+	if err := v.db.Sync(); err != nil {
+		return err
+	}
+	if err := v.setFlags(true); err != nil {
+		return err
+	}
+	return v.db.Sync()
+}
+
+// closeQuietly closes a file that is given up. After a panic inside bbolt its locks
+// may be held for ever, so it waits a moment only; the file is unlinked anyway.
+func closeQuietly(db *bolt.DB) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { _ = recover() }()
+		_ = db.Close()
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Second):
+	}
+}
+
+// bootID names this boot of the machine; empty where that cannot be told, and then
+// only a clean file is trusted.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
