@@ -1,0 +1,543 @@
+package chat
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+
+	"godwit/internal/ttclient"
+	imbase "godwit/schema/client/basedefine"
+	imbuddy "godwit/schema/client/buddy"
+	"godwit/schema/client/content"
+	immsg "godwit/schema/client/message"
+)
+
+// ErrCommandFailed ends a script in which a command failed; the script has seen an
+// error line for each.
+var ErrCommandFailed = errors.New("a command failed")
+
+// Waits between attempts to connect again.
+const (
+	retryFirst = 200 * time.Millisecond
+	retryMost  = 5 * time.Second
+)
+
+// Config of a chat. Connect's Push and Sequence are the chat's own.
+type Config struct {
+	Connect ttclient.Options
+	In      io.Reader // read by one goroutine, which ends with In
+	Out     io.Writer
+	// Terminal: In and Out are one. Otherwise it is a script.
+	Terminal *Terminal
+}
+
+// ui shows what happens. Its methods are called under the chat's lock, one at a time.
+type ui interface {
+	ready(self person)
+	contact(p person, unread uint32)
+	message(m message, missed bool)
+	sent(m message)
+	unread(p person, count uint32)
+	history(m message)
+	end(of string, p *person, count uint32)
+	opened(p person)
+	read(p person, id uint32)
+	status(p person)
+	desktop(online bool)
+	lost(err error)
+	back()
+	kicked(err *ttclient.KickedError)
+	failed(err error)
+}
+
+type person struct {
+	id     uint32
+	name   string
+	nick   string
+	online bool
+	left   bool // no colleague any more
+}
+
+// message is one message as the user sees it.
+type message struct {
+	peer person // the other party of the conversation
+	from person
+	mine bool
+	id   uint32
+	at   time.Time
+	text string
+}
+
+// conversation is what the chat knows of one.
+type conversation struct {
+	shown  uint32 // newest id that was shown or known before; it never moves back
+	unread uint32
+}
+
+type chat struct {
+	cfg      Config
+	ui       ui
+	sequence ttclient.Sequence
+	over     context.CancelCauseFunc // ends the chat with a reason
+
+	mu            sync.Mutex
+	changed       chan struct{} // closed and replaced at every change of what is below
+	client        *ttclient.Client
+	self          person
+	people        map[uint32]*person
+	peopleSince   uint32
+	conversations map[uint32]*conversation
+	arrived       int    // messages of others
+	awaited       int    // of these, waited for
+	open          uint32 // terminal: the peer whose conversation is open, 0: none
+}
+
+// Run chats until the input ends, ctx ends, or the server sends this device away. It
+// returns nil after a quit, a ttclient.KickedError, a ttclient.LoginError, or what
+// kept the first connection from being made.
+func Run(ctx context.Context, cfg Config) error {
+	ctx, over := context.WithCancelCause(ctx)
+	defer over(nil)
+	c := &chat{
+		cfg: cfg, over: over, changed: make(chan struct{}),
+		people: map[uint32]*person{}, conversations: map[uint32]*conversation{},
+	}
+	c.ui = &plain{out: cfg.Out}
+	lines := scan
+	if cfg.Terminal != nil {
+		c.ui = cfg.Terminal
+		cfg.Terminal.names = c.names
+		lines = cfg.Terminal.lines
+	}
+	client, err := c.connect(ctx, true)
+	if err != nil {
+		return err
+	}
+	var keeping sync.WaitGroup
+	keeping.Go(func() { c.keep(ctx, client) })
+
+	failed := c.serve(ctx, lines(ctx, cfg.In))
+	reason := context.Cause(ctx)
+	over(nil)
+	keeping.Wait()
+	c.leave()
+	switch {
+	case errors.Is(reason, context.Canceled): // interrupted: a goodbye as any other
+		return nil
+	case reason != nil:
+		return reason
+	case failed:
+		return ErrCommandFailed
+	}
+	return nil
+}
+
+// leave logs out, if there is still something to log out of.
+func (c *chat) leave() {
+	c.mu.Lock()
+	client := c.client
+	c.mu.Unlock()
+	if client == nil || client.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_ = client.Logout(ctx) // it is closed in any case
+}
+
+// serve runs the commands of the input until it ends or the chat does.
+func (c *chat) serve(ctx context.Context, lines <-chan string) (failed bool) {
+	for {
+		select {
+		case <-ctx.Done():
+			return failed
+		case line, ok := <-lines:
+			if !ok {
+				return failed
+			}
+			if t := c.cfg.Terminal; t != nil {
+				// Only now: what was typed before may have opened a conversation.
+				c.mu.Lock()
+				line = t.translate(line)
+				c.mu.Unlock()
+			}
+			err := c.command(ctx, line)
+			if errors.Is(err, errQuit) || ctx.Err() != nil {
+				return failed
+			}
+			if err != nil {
+				failed = true
+				c.mu.Lock()
+				c.ui.failed(err)
+				c.mu.Unlock()
+			}
+		}
+	}
+}
+
+// connect logs in and brings the chat up to date.
+func (c *chat) connect(ctx context.Context, first bool) (*ttclient.Client, error) {
+	o := c.cfg.Connect
+	o.Sequence = &c.sequence
+	o.Push = c.push
+	client, err := ttclient.Login(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	u := client.Self()
+	c.mu.Lock()
+	c.self = person{id: u.GetUserId(), name: u.GetUserRealName(), nick: u.GetUserNickName()}
+	c.mu.Unlock()
+	if err := c.sync(ctx, client, first); err != nil {
+		client.Close()
+		return nil, cmp.Or(client.Err(), err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.client = client
+	if first {
+		c.ui.ready(c.self)
+	} else {
+		c.ui.back()
+	}
+	c.changeLocked()
+	return client, nil
+}
+
+// keep connects again whenever the connection is lost, and ends the chat where that
+// is no use.
+func (c *chat) keep(ctx context.Context, client *ttclient.Client) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-client.Done():
+		}
+		err := client.Err()
+		client.Close()
+		c.mu.Lock()
+		c.client = nil
+		if !permanent(err) {
+			c.ui.lost(err)
+		}
+		c.mu.Unlock()
+		for wait := retryFirst; !permanent(err); wait = min(2*wait, retryMost) {
+			var next *ttclient.Client
+			if next, err = c.connect(ctx, false); err == nil {
+				client = next
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wait):
+			}
+		}
+		if err != nil {
+			if kicked, ok := errors.AsType[*ttclient.KickedError](err); ok {
+				c.mu.Lock()
+				c.ui.kicked(kicked)
+				c.mu.Unlock()
+			}
+			c.over(err)
+			return
+		}
+	}
+}
+
+// permanent tells errors that another attempt would only meet again.
+func permanent(err error) bool {
+	if refused, ok := errors.AsType[*ttclient.LoginError](err); ok {
+		return refused.Code == imbase.ResultType_REFUSE_REASON_DB_VALIDATE_FAILED ||
+			refused.Code == imbase.ResultType_REFUSE_REASON_VERSION_TOO_OLD
+	}
+	_, kicked := errors.AsType[*ttclient.KickedError](err)
+	return kicked
+}
+
+// connected waits until there is a connection.
+func (c *chat) connected(ctx context.Context) (*ttclient.Client, error) {
+	var client *ttclient.Client
+	err := c.until(ctx, func() bool {
+		client = c.client
+		return client != nil
+	})
+	return client, err
+}
+
+// until waits for a condition over what the lock guards.
+func (c *chat) until(ctx context.Context, holds func() bool) error {
+	for {
+		c.mu.Lock()
+		ok, changed := holds(), c.changed
+		c.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (c *chat) changeLocked() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// sync asks for what may have changed while there was no connection. At the first
+// time nothing is shown: what is unread is told by its marks.
+func (c *chat) sync(ctx context.Context, client *ttclient.Client, first bool) error {
+	if err := c.refresh(ctx, client); err != nil {
+		return err
+	}
+	recent, err := client.Recent(ctx, 0)
+	if err != nil {
+		return err
+	}
+	// Oldest first, as they would have come.
+	for _, r := range slices.Backward(recent) {
+		if r.GetSessionType() != imbase.SessionType_SESSION_TYPE_SINGLE {
+			continue
+		}
+		peer, head := r.GetSessionId(), r.GetLatestMsgId()
+		c.mu.Lock()
+		shown := c.conversationLocked(peer).shown
+		if first {
+			c.conversationLocked(peer).shown = max(shown, head)
+		}
+		c.mu.Unlock()
+		if first || head <= shown {
+			continue
+		}
+		missed, err := client.History(ctx, peer, 0, min(head-shown, 100))
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		for _, m := range slices.Backward(missed) {
+			c.showLocked(peer, m, true)
+		}
+		c.mu.Unlock()
+	}
+	_, err = c.askUnread(ctx, client)
+	return err
+}
+
+// refresh asks for people and their statuses.
+func (c *chat) refresh(ctx context.Context, client *ttclient.Client) error {
+	c.mu.Lock()
+	since := c.peopleSince
+	c.mu.Unlock()
+	users, latest, err := client.Users(ctx, since)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.peopleSince = latest
+	for _, u := range users {
+		p := c.personLocked(u.GetUserId())
+		p.name, p.nick, p.left = u.GetUserRealName(), u.GetUserNickName(), u.GetStatus() == 3
+	}
+	ids := slices.Sorted(maps.Keys(c.people))
+	c.mu.Unlock()
+	online, err := client.Statuses(ctx, ids)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, on := range online {
+		c.personLocked(id).online = on
+	}
+	return nil
+}
+
+// askUnread takes over the server's counts.
+func (c *chat) askUnread(ctx context.Context, client *ttclient.Client) ([]*imbase.UnreadInfo, error) {
+	unread, err := client.Unread(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range c.conversations {
+		v.unread = 0
+	}
+	for _, u := range unread {
+		if u.GetSessionType() == imbase.SessionType_SESSION_TYPE_SINGLE {
+			c.conversationLocked(u.GetSessionId()).unread = u.GetUnreadCnt()
+		}
+	}
+	return unread, nil
+}
+
+func (c *chat) conversationLocked(peer uint32) *conversation {
+	v := c.conversations[peer]
+	if v == nil {
+		v = new(conversation)
+		c.conversations[peer] = v
+	}
+	return v
+}
+
+// personLocked is a person, if need be one of whom only the number is known.
+func (c *chat) personLocked(id uint32) *person {
+	if id == c.self.id {
+		return &c.self
+	}
+	p := c.people[id]
+	if p == nil {
+		p = &person{id: id, name: fmt.Sprintf("#%d", id)}
+		c.people[id] = p
+	}
+	return p
+}
+
+// push handles what comes unasked, on the connection's reading goroutine.
+func (c *chat) push(_ uint16, m proto.Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.changeLocked()
+	switch m := m.(type) {
+	case *immsg.IMMsgData:
+		c.arriveLocked(m)
+	case *immsg.IMMsgDataReadNotify:
+		if m.GetSessionType() == imbase.SessionType_SESSION_TYPE_SINGLE {
+			v := c.conversationLocked(m.GetSessionId())
+			v.unread = max(v.shown, m.GetMsgId()) - m.GetMsgId()
+			c.ui.read(*c.personLocked(m.GetSessionId()), m.GetMsgId())
+		}
+	case *imbuddy.IMUserStatNotify:
+		p := c.personLocked(m.GetUserStat().GetUserId())
+		p.online = m.GetUserStat().GetStatus() == imbase.UserStatType_USER_STATUS_ONLINE
+		if p.id != c.self.id {
+			c.ui.status(*p)
+		}
+	case *imbuddy.IMPCLoginStatusNotify:
+		c.ui.desktop(m.GetLoginStat() == imbase.UserStatType_USER_STATUS_ONLINE)
+	}
+}
+
+// arriveLocked handles a pushed message: of somebody else, or of this user's other
+// device.
+func (c *chat) arriveLocked(m *immsg.IMMsgData) {
+	if !single(m.GetMsgType()) {
+		return
+	}
+	peer := m.GetFromUserId()
+	if peer == c.self.id {
+		peer = m.GetToSessionId()
+	}
+	c.showLocked(peer, &imbase.MsgInfo{
+		MsgId: m.MsgId, FromSessionId: m.FromUserId, CreateTime: m.CreateTime, MsgType: m.MsgType, MsgData: m.MsgData,
+	}, false)
+}
+
+// showLocked shows a message once, whichever way it came first.
+func (c *chat) showLocked(peer uint32, m *imbase.MsgInfo, missed bool) {
+	v := c.conversationLocked(peer)
+	if m.GetMsgId() <= v.shown {
+		return
+	}
+	v.shown = m.GetMsgId()
+	shown := c.messageLocked(peer, m)
+	if shown.mine {
+		v.unread = 0
+	} else {
+		v.unread++
+		c.arrived++
+	}
+	c.ui.message(shown, missed)
+	if client := c.client; client != nil && peer == c.open && !shown.mine {
+		v.unread = 0
+		id := v.shown
+		go func() { _ = client.MarkRead(peer, id) }() // lost with the connection, and made up for by the next
+	}
+}
+
+func (c *chat) messageLocked(peer uint32, m *imbase.MsgInfo) message {
+	return message{
+		peer: *c.personLocked(peer),
+		from: *c.personLocked(m.GetFromSessionId()),
+		mine: m.GetFromSessionId() == c.self.id,
+		id:   m.GetMsgId(),
+		at:   time.Unix(int64(m.GetCreateTime()), 0),
+		text: text(m.GetMsgType(), m.GetMsgData()),
+	}
+}
+
+func single(t imbase.MsgType) bool {
+	return t == imbase.MsgType_MSG_TYPE_SINGLE_TEXT || t == imbase.MsgType_MSG_TYPE_SINGLE_AUDIO
+}
+
+// text is a message for the eye: what is no text is named.
+func text(t imbase.MsgType, data []byte) string {
+	if t == imbase.MsgType_MSG_TYPE_SINGLE_AUDIO {
+		seconds, _, err := content.ParseVoice(data)
+		if err != nil {
+			return "[voice]"
+		}
+		return fmt.Sprintf("[voice, %d s]", seconds)
+	}
+	if s, err := content.DecryptText(data); err == nil {
+		return s
+	}
+	if utf8.Valid(data) {
+		return string(data)
+	}
+	return fmt.Sprintf("[%d bytes]", len(data))
+}
+
+// find is the person whom a command names.
+func (c *chat) find(ctx context.Context, client *ttclient.Client, name string) (person, error) {
+	for attempt := range 2 {
+		c.mu.Lock()
+		p := c.findLocked(name)
+		c.mu.Unlock()
+		if p != nil {
+			return *p, nil
+		}
+		if attempt == 0 { // somebody new, perhaps
+			if err := c.refresh(ctx, client); err != nil {
+				return person{}, err
+			}
+		}
+	}
+	return person{}, fmt.Errorf("nobody is called %q", name)
+}
+
+func (c *chat) findLocked(name string) *person {
+	for _, p := range c.people {
+		if strings.EqualFold(p.name, name) {
+			return p
+		}
+	}
+	return nil
+}
+
+// names are those that begin with a prefix, for completion.
+func (c *chat) names(prefix string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var found []string
+	for _, p := range c.people {
+		if len(p.name) >= len(prefix) && strings.EqualFold(p.name[:len(prefix)], prefix) {
+			found = append(found, p.name)
+		}
+	}
+	slices.Sort(found)
+	return found
+}
