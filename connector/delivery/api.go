@@ -18,6 +18,9 @@ var (
 	// ErrLifeLost: the node's life ended while the event was on its way; its fate
 	// is found in the history.
 	ErrLifeLost = errors.New("node life lost")
+	// ErrPositionsLost: what this node had seen can't be joined to what the log
+	// holds now (its tail was lost, or too much was missed).
+	ErrPositionsLost = errors.New("positions lost")
 	// ErrUnavailable: no view or owner answered in time.
 	ErrUnavailable = errors.New("view unavailable")
 	// ErrStopped: the node is stopping and takes nothing new.

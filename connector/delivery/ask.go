@@ -1,0 +1,232 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"godwit/bus"
+	"godwit/schema/event"
+	"godwit/schema/query"
+)
+
+// AnswerError is an answer that says why there is none.
+type AnswerError struct {
+	Code query.Code
+	Text string
+}
+
+func (e *AnswerError) Error() string { return fmt.Sprintf("%s: %s", e.Code, e.Text) }
+
+// Ask puts a question to the people or the presence view. The answer is not older
+// than what this node has seen of that stream. It blocks, at most AskTimeout.
+func (n *Node) Ask(ctx context.Context, q *query.Request) (*query.Answer, error) {
+	s, subject := event.People, bus.PeopleQuery
+	switch q.Body.(type) {
+	case *query.Request_Statuses, *query.Request_SessionLive, *query.Request_Lives, *query.Request_SessionsOf, *query.Request_PresenceTotals:
+		s, subject = event.Presence, bus.PresenceQuery
+	}
+	n.mu.Lock()
+	if len(n.streams) == 0 {
+		n.mu.Unlock()
+		return nil, ErrUnavailable
+	}
+	n.atLeast(q, n.streams[s])
+	n.mu.Unlock()
+	return n.ask(ctx, subject, q)
+}
+
+// atLeast asks for what the node has seen of a stream, or more if q says so
+// already; n.mu is held.
+func (n *Node) atLeast(q *query.Request, st *stream) {
+	for _, al := range q.AtLeast {
+		if al.Stream == uint32(st.s) {
+			al.Sequence = max(al.Sequence, st.seen)
+			return
+		}
+	}
+	q.AtLeast = append(q.AtLeast, &query.AtLeast{Stream: uint32(st.s), Sequence: st.seen, Epoch: st.epoch[:]})
+}
+
+func (n *Node) ask(ctx context.Context, subject string, q *query.Request) (*query.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.AskTimeout)
+	defer cancel()
+	return n.askUntil(ctx, q, func() (string, bool) { return subject, true })
+}
+
+// askUntil asks again, until ctx ends, where the answerer was away, behind, or no
+// longer the owner.
+func (n *Node) askUntil(ctx context.Context, q *query.Request, subject func() (string, bool)) (*query.Answer, error) {
+	var last error = ErrUnavailable
+	for {
+		if sub, ok := subject(); ok {
+			ans, err := n.askOnce(ctx, sub, q)
+			if err == nil {
+				return ans, nil
+			}
+			last = err
+			if ae, ok := errors.AsType[*AnswerError](err); ok && (ae.Code == query.Code_CODE_BAD_REQUEST || ae.Code == query.Code_CODE_INTERNAL || ae.Code == query.Code_CODE_EPOCH) {
+				return nil, err
+			}
+		}
+		sleep(ctx, 50*time.Millisecond)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, last)
+		}
+	}
+}
+
+func (n *Node) askOnce(ctx context.Context, subject string, q *query.Request) (*query.Answer, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		q.WaitMs = max(1, time.Until(deadline).Milliseconds())
+	}
+	b, err := proto.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	b, err = n.bus.Ask(ctx, subject, b)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) == 0 {
+		return nil, ErrUnavailable
+	}
+	ans := &query.Answer{}
+	if err := proto.Unmarshal(b, ans); err != nil {
+		return nil, fmt.Errorf("answer not understood: %w", err)
+	}
+	if ans.Code != query.Code_CODE_OK {
+		return nil, &AnswerError{Code: ans.Code, Text: ans.Error}
+	}
+	return ans, nil
+}
+
+// AskTimeline asks the owner of a conversation. It returns only when this node has
+// worked off everything up to the answer's position: pushes up to it went before.
+func (n *Node) AskTimeline(ctx context.Context, conv event.ConversationKey, q *query.Request) (*query.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.AskTimeout)
+	defer cancel()
+	n.mu.Lock()
+	if len(n.streams) == 0 {
+		n.mu.Unlock()
+		return nil, ErrUnavailable
+	}
+	st := n.streams[conv.Stream(n.bus.Partitions())]
+	q.Life = slices.Clone(n.life[:])
+	n.atLeast(q, st)
+	n.mu.Unlock()
+	ans, err := n.askUntil(ctx, q, func() (string, bool) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return bus.OwnerSubject(st.owner, "query"), st.term != nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ans, n.waitSeen(ctx, ans)
+}
+
+// AskLists asks every owner process once for a user's conversations and merges.
+func (n *Node) AskLists(ctx context.Context, q *query.Request) (*query.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.AskTimeout)
+	defer cancel()
+	lists := q.GetLists()
+	if lists == nil {
+		return nil, &AnswerError{Code: query.Code_CODE_BAD_REQUEST, Text: "not a question for lists"}
+	}
+	for {
+		n.mu.Lock()
+		owners, ok := n.owners()
+		q.Life = slices.Clone(n.life[:])
+		var asks []ownerAsk
+		for owner, streams := range owners {
+			a := ownerAsk{owner: owner, q: &query.Request{Life: q.Life, AtLeast: slices.Clone(q.AtLeast), Body: &query.Request_Lists{Lists: proto.CloneOf(lists)}}}
+			for _, st := range streams {
+				a.q.GetLists().Streams = append(a.q.GetLists().Streams, uint32(st.s))
+				n.atLeast(a.q, st)
+			}
+			asks = append(asks, a)
+		}
+		n.mu.Unlock()
+		if ok {
+			ans, err := n.askAll(ctx, asks, lists.Limit)
+			if err == nil {
+				return ans, n.waitSeen(ctx, ans)
+			}
+			if ae, is := errors.AsType[*AnswerError](err); is && ae.Code != query.Code_CODE_NOT_OWNER && ae.Code != query.Code_CODE_BEHIND {
+				return nil, err
+			}
+		}
+		sleep(ctx, 50*time.Millisecond)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("lists: %w", ErrUnavailable)
+		}
+	}
+}
+
+type ownerAsk struct {
+	owner string
+	q     *query.Request
+}
+
+// askAll asks the owners at once; the answer is whole or none.
+func (n *Node) askAll(ctx context.Context, asks []ownerAsk, limit uint32) (*query.Answer, error) {
+	if len(asks) == 1 { // the usual case, no goroutine
+		return n.askOnce(ctx, bus.OwnerSubject(asks[0].owner, "query"), asks[0].q)
+	}
+	answers := make([]*query.Answer, len(asks))
+	errs := make([]error, len(asks))
+	done := make(chan struct{})
+	for i, a := range asks {
+		n.wg.Go(func() {
+			defer func() { done <- struct{}{} }()
+			answers[i], errs[i] = n.askOnce(ctx, bus.OwnerSubject(a.owner, "query"), a.q)
+		})
+	}
+	for range asks {
+		<-done
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	all := &query.ListsAnswer{}
+	merged := &query.Answer{Body: &query.Answer_Lists{Lists: all}}
+	for _, a := range answers {
+		all.Entries = append(all.Entries, a.GetLists().GetEntries()...)
+		merged.At = append(merged.At, a.At...)
+	}
+	query.NewestFirst(all, limit)
+	return merged, nil
+}
+
+// waitSeen holds an answer until the node has worked off its positions.
+func (n *Node) waitSeen(ctx context.Context, ans *query.Answer) error {
+	for _, at := range ans.At {
+		n.mu.Lock()
+		if int(at.Stream) >= len(n.streams) {
+			n.mu.Unlock()
+			continue
+		}
+		st := n.streams[at.Stream]
+		if !st.s.IsConversation() || st.seen >= at.Sequence {
+			n.mu.Unlock()
+			continue
+		}
+		w := waiter{sequence: at.Sequence, done: make(chan struct{})}
+		st.waiters = append(st.waiters, w)
+		n.mu.Unlock()
+		select {
+		case <-w.done:
+		case <-ctx.Done():
+			n.mu.Lock()
+			st.waiters = slices.DeleteFunc(st.waiters, func(x waiter) bool { return x.done == w.done })
+			n.mu.Unlock()
+			return fmt.Errorf("frames up to the answer: %w", ErrUnavailable)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,638 @@
+package delivery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"godwit/bus"
+	"godwit/schema/event"
+	"godwit/schema/frame"
+	"godwit/schema/query"
+)
+
+// Intervals and limits of the node's side (design section 6).
+const (
+	beatEvery       = time.Second
+	gatherFor       = 5 * time.Millisecond
+	termSilence     = 2 * time.Second
+	reattachSpread  = 500 * time.Millisecond
+	waitingLimit    = 8 << 20 // bytes of frames that wait behind a refill
+	userWaitLimit   = 1 << 20 // bytes of deliveries that wait behind one user's attach
+	attachTimeout   = 2 * time.Second
+	changesTimeout  = 5 * time.Second
+	defaultAskLimit = 10 * time.Second
+	defaultSilence  = 5 * time.Second
+)
+
+// Node is one node life after the other: it beats, appends, and keeps what its
+// sessions see in step with the log. All its state is behind one lock, taken once
+// per frame.
+type Node struct {
+	cfg     Config
+	bus     *bus.Bus
+	handler Handler
+	log     *slog.Logger
+	wg      sync.WaitGroup
+
+	started     chan struct{}
+	startedOnce sync.Once
+
+	mu        sync.Mutex
+	ctx       context.Context // of Run; nil before
+	life      event.ID
+	live      bool // NodeStarted of this life has its outcome
+	stopped   bool
+	suspended bool
+	writer    *bus.Writer
+	stopPush  func()
+	lifeCtx   context.Context
+	endLife   context.CancelFunc
+	streams   []*stream
+	users     map[uint32]*user
+	digest    uint64 // of users
+	dirty     []Member
+	counter   uint64 // of attach requests
+	kick      chan struct{}
+	heardOwn  time.Time
+	checking  bool
+}
+
+// user is a user with sessions on this node.
+type user struct {
+	members []Member
+	pending int         // streams whose attach is not through
+	waiting []*Delivery // deliveries behind them
+	bytes   int
+}
+
+// New makes a node; Run gives it life.
+func New(cfg Config) (*Node, error) {
+	if cfg.Bus == nil || cfg.Handler == nil {
+		return nil, errors.New("delivery: Bus and Handler are needed")
+	}
+	if cfg.Name == "" {
+		cfg.Name, _ = os.Hostname()
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	cfg.AskTimeout = cmp.Or(cfg.AskTimeout, defaultAskLimit)
+	cfg.SilenceLimit = cmp.Or(cfg.SilenceLimit, defaultSilence)
+	return &Node{
+		cfg: cfg, bus: cfg.Bus, handler: cfg.Handler, log: cfg.Logger,
+		started: make(chan struct{}), users: map[uint32]*user{}, kick: make(chan struct{}, 1),
+	}, nil
+}
+
+// Started is closed once the first life is live and every stream has a term:
+// clients may connect.
+func (n *Node) Started() <-chan struct{} { return n.started }
+
+// Life is the present node life; zero before Run.
+func (n *Node) Life() event.ID {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.life
+}
+
+// Ready is nil while the node can do its work, else why it can't.
+func (n *Node) Ready() error {
+	if err := n.bus.Healthy(); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.stopped:
+		return ErrStopped
+	case n.suspended:
+		return errors.New("suspended: the node does not hear itself")
+	case !n.live:
+		return errors.New("node life not live yet")
+	}
+	for _, st := range n.streams {
+		if st.state != following {
+			return fmt.Errorf("%s: no owner is heard", st.s)
+		}
+	}
+	return nil
+}
+
+// Run keeps the node alive until ctx ends; then it says so in the log and waits
+// for its own goroutines.
+func (n *Node) Run(ctx context.Context) error {
+	defer n.wg.Wait()
+	stopBeats, err := n.bus.ReceiveBeats(n.onBeat)
+	if err != nil {
+		return fmt.Errorf("receive beats: %w", err)
+	}
+	defer stopBeats()
+	// Goroutines outlive ctx until NodeStopped is through.
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	n.mu.Lock()
+	n.ctx = inner
+	n.mu.Unlock()
+	if err := n.begin(ctx); err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(inner)
+	g.Go(func() error { return n.attachLoop(gctx) })
+	g.Go(func() error { return n.beatLoop(gctx) })
+	select {
+	case <-ctx.Done():
+	case <-gctx.Done():
+	}
+	n.stop(context.WithoutCancel(ctx))
+	cancel()
+	err = g.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// begin starts a life: positions first, then frames, then the beat and NodeStarted.
+func (n *Node) begin(ctx context.Context) error {
+	life := ulid.Make()
+	streams := make([]*stream, 0, len(n.bus.Streams()))
+	for _, s := range n.bus.Streams() {
+		seq, err := n.bus.LastSequence(ctx, s)
+		if err != nil {
+			return fmt.Errorf("last sequence of %s: %w", s, err)
+		}
+		epoch, err := n.bus.Epoch(ctx, s)
+		if err != nil {
+			return fmt.Errorf("epoch of %s: %w", s, err)
+		}
+		streams = append(streams, &stream{n: n, s: s, seen: seq, epoch: epoch, pending: map[uint32]pend{}, records: map[uint64][]*ticket{}})
+	}
+	n.mu.Lock()
+	n.life, n.streams, n.live = life, streams, false
+	n.writer = n.bus.NewWriter(life)
+	n.lifeCtx, n.endLife = context.WithCancel(n.ctx)
+	n.heardOwn = n.cfg.Clock()
+	n.mu.Unlock()
+	stop, err := n.bus.ReceivePushes(life, func(b []byte) { n.onPush(life, b) })
+	if err != nil {
+		return fmt.Errorf("receive frames: %w", err)
+	}
+	n.mu.Lock()
+	n.stopPush = stop
+	n.mu.Unlock()
+	n.sendBeat(false)
+	ev := &event.Event{At: n.cfg.Clock().UnixMilli(), Body: &event.Event_NodeStarted{NodeStarted: &event.NodeStarted{
+		Life: life[:], Node: n.cfg.Name, Advertise: n.cfg.Advertise}}}
+	return n.append(event.Presence, "", 0, ev, func(r Result) {
+		if r.Err == nil && r.Void == frame.Void_VOID_NONE && n.life == life {
+			n.live = true
+			n.checkStarted()
+		}
+	}, true)
+}
+
+// checkStarted closes started once everything is there; n.mu is held.
+func (n *Node) checkStarted() {
+	if !n.live {
+		return
+	}
+	for _, st := range n.streams {
+		if st.state != following {
+			return
+		}
+	}
+	n.startedOnce.Do(func() { close(n.started) })
+}
+
+// stop writes NodeStopped and lets what is in flight become known.
+func (n *Node) stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	n.mu.Lock()
+	life, writer := n.life, n.writer
+	n.mu.Unlock()
+	ev := &event.Event{At: n.cfg.Clock().UnixMilli(), Body: &event.Event_NodeStopped{NodeStopped: &event.NodeStopped{Life: life[:]}}}
+	if _, err := n.AppendWait(ctx, event.Presence, ev); err != nil {
+		n.log.Warn("NodeStopped not logged; the watch will declare the node lost", "err", err)
+	}
+	n.mu.Lock()
+	n.stopped = true
+	n.mu.Unlock()
+	n.sendBeat(true)
+	if err := writer.Close(ctx); err != nil {
+		n.log.Warn("appends left in flight", "err", err)
+	}
+	n.mu.Lock()
+	n.failPending(ErrStopped)
+	stopPush := n.stopPush
+	n.endLife()
+	n.mu.Unlock()
+	stopPush()
+}
+
+// restartLife drops every session and starts anew: the log says this life is over.
+func (n *Node) restartLife() {
+	n.mu.Lock()
+	if n.stopped {
+		n.mu.Unlock()
+		return
+	}
+	old, stopPush, writer := n.life, n.stopPush, n.writer
+	n.log.Warn("node life is over, starting a new one", "life", old)
+	n.live = false
+	n.endLife()
+	n.handler.CloseAll(ErrLifeLost)
+	n.failPending(ErrLifeLost)
+	clear(n.users)
+	n.digest = 0
+	ctx := n.ctx
+	n.mu.Unlock()
+	stopPush()
+	n.wg.Go(func() {
+		c, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		_ = writer.Close(c)
+	})
+	for ctx.Err() == nil {
+		err := n.begin(ctx)
+		if err == nil {
+			break
+		}
+		n.log.Warn("new life not started yet", "err", err)
+		sleep(ctx, time.Second)
+	}
+	n.mu.Lock()
+	n.setSuspended(false)
+	n.mu.Unlock()
+}
+
+// failPending resolves every append whose outcome will not come; n.mu is held.
+func (n *Node) failPending(why error) {
+	for _, st := range n.streams {
+		for _, t := range st.takeAll() {
+			t.done(Result{Err: why})
+		}
+	}
+	n.flush()
+}
+
+func (n *Node) setSuspended(s bool) {
+	if n.suspended != s {
+		n.suspended = s
+		n.handler.Suspend(s)
+	}
+}
+
+// Append hands an event to the log. done is called exactly once, under the node's
+// lock and before any delivery of the same frame, with what it came to. When Append
+// itself returns an error (bus.ErrFull, bus.ErrTooLarge, ErrStopped) nothing was
+// taken and done is not called.
+func (n *Node) Append(s event.Stream, ev *event.Event, done func(Result)) error {
+	return n.append(s, "", 0, ev, done, false)
+}
+
+// AppendCAS is Append by compare and set: stored only if expect is the last
+// sequence of the subject, else done gets bus.ErrConflict.
+func (n *Node) AppendCAS(s event.Stream, subject string, expect uint64, ev *event.Event, done func(Result)) error {
+	return n.append(s, subject, expect, ev, done, false)
+}
+
+func (n *Node) append(s event.Stream, subject string, expect uint64, ev *event.Event, done func(Result), starting bool) error {
+	n.mu.Lock()
+	if n.stopped || n.writer == nil {
+		n.mu.Unlock()
+		return ErrStopped
+	}
+	if !n.live && !starting {
+		n.mu.Unlock()
+		return ErrUnavailable
+	}
+	w, st := n.writer, n.streams[s]
+	n.mu.Unlock()
+	t := &ticket{st: st, done: done}
+	if subject != "" {
+		return w.AppendCAS(s, subject, expect, ev, t)
+	}
+	return w.Append(s, ev, t)
+}
+
+// AppendWait appends and waits for the outcome.
+func (n *Node) AppendWait(ctx context.Context, s event.Stream, ev *event.Event) (Result, error) {
+	got := make(chan Result, 1)
+	if err := n.Append(s, ev, func(r Result) { got <- r }); err != nil {
+		return Result{}, err
+	}
+	select {
+	case r := <-got:
+		return r, r.Err
+	case <-ctx.Done():
+		return Result{}, ctx.Err()
+	}
+}
+
+// Join registers a session for the deliveries of its user. It begins at the
+// positions this node has seen; m.Attached is called later, once nothing can slip
+// between its lists and its deliveries.
+func (n *Node) Join(m Member) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	u := n.users[m.User()]
+	if u == nil {
+		u = &user{}
+		n.users[m.User()] = u
+		n.digest ^= frame.UserDigest(m.User())
+		for _, st := range n.streams {
+			if st.s.IsConversation() {
+				st.pending[m.User()] = pend{since: st.seen}
+				st.queue = append(st.queue, m.User())
+				u.pending++
+			}
+		}
+	}
+	u.members = append(u.members, m)
+	if u.pending == 0 {
+		life := n.life
+		n.wg.Go(func() { // never from within Join: the caller may hold its own lock
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if n.life == life && slices.Contains(u.members, m) {
+				m.Attached()
+			}
+		})
+	}
+	n.wake()
+}
+
+// Leave takes a session out; a session that never joined is passed over.
+func (n *Node) Leave(m Member) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	u := n.users[m.User()]
+	if u == nil {
+		return
+	}
+	i := slices.Index(u.members, m)
+	if i < 0 {
+		return
+	}
+	u.members = slices.Delete(u.members, i, i+1)
+	if len(u.members) > 0 {
+		return
+	}
+	delete(n.users, m.User())
+	n.digest ^= frame.UserDigest(m.User())
+	for _, st := range n.streams {
+		if st.s.IsConversation() {
+			delete(st.pending, m.User())
+			st.queue = append(st.queue, m.User())
+		}
+	}
+	n.wake()
+}
+
+// MembersOf are the sessions of a user on this node.
+func (n *Node) MembersOf(user uint32) []Member {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if u := n.users[user]; u != nil {
+		return slices.Clone(u.members)
+	}
+	return nil
+}
+
+// NotifyFlush has m.Flush called at the end of the frame that is being worked on.
+// For use within done and Handler methods, that is under the node's lock.
+func (n *Node) NotifyFlush(m Member) { n.dirty = append(n.dirty, m) }
+
+// flush ends a frame; n.mu is held.
+func (n *Node) flush() {
+	for _, m := range n.dirty {
+		m.Flush()
+	}
+	clear(n.dirty)
+	n.dirty = n.dirty[:0]
+	if cap(n.dirty) > 1<<14 {
+		n.dirty = nil
+	}
+}
+
+// Seen is the position up to which this node has worked stream s off.
+func (n *Node) Seen(s event.Stream) uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if int(s) >= len(n.streams) {
+		return 0
+	}
+	return n.streams[s].seen
+}
+
+// PeopleSeen is Seen of PEOPLE: the position a login decides at.
+func (n *Node) PeopleSeen() uint64 { return n.Seen(event.People) }
+
+// wake has the attach loop look at its queues.
+func (n *Node) wake() {
+	select {
+	case n.kick <- struct{}{}:
+	default:
+	}
+}
+
+// onBeat hears all nodes' beats, its own among them.
+func (n *Node) onBeat(data []byte) {
+	var b frame.Beat
+	if err := proto.Unmarshal(data, &b); err != nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if event.ToID(b.Life) == n.life {
+		n.heardOwn = n.cfg.Clock()
+	}
+}
+
+func (n *Node) sendBeat(stopping bool) {
+	n.mu.Lock()
+	b := &frame.Beat{Life: n.life[:], Node: n.cfg.Name, Advertise: n.cfg.Advertise, Stopping: stopping}
+	for _, u := range n.users {
+		b.Sessions += uint32(len(u.members))
+	}
+	n.mu.Unlock()
+	data, err := proto.Marshal(b)
+	if err == nil {
+		err = n.bus.SendBeat(data)
+	}
+	if err != nil {
+		n.log.Debug("beat not sent", "err", err)
+	}
+}
+
+// beatLoop beats, and notices when the node does not hear itself: then sockets rest
+// until the log says whether this life still counts.
+func (n *Node) beatLoop(ctx context.Context) error {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		n.mu.Lock()
+		silent := n.cfg.Clock().Sub(n.heardOwn) > n.cfg.SilenceLimit
+		if silent && !n.suspended {
+			n.log.Warn("node does not hear itself, sockets rest")
+			n.setSuspended(true)
+		}
+		check := n.suspended && !silent && !n.checking
+		n.checking = n.checking || check
+		n.mu.Unlock()
+		n.sendBeat(false)
+		if check {
+			n.wg.Go(func() { n.checkLife(ctx) })
+		}
+	}
+}
+
+// suspectLife has the node ask whether its life is still live; to be called when
+// the log says something that only fits a life that is over.
+func (n *Node) suspectLife() {
+	if !n.checking && !n.stopped {
+		n.checking = true
+		ctx := n.ctx
+		n.wg.Go(func() { n.checkLife(ctx) })
+	}
+}
+
+// checkLife asks the log whether this life still counts, and goes on or starts anew.
+func (n *Node) checkLife(ctx context.Context) {
+	defer func() {
+		n.mu.Lock()
+		n.checking = false
+		n.mu.Unlock()
+	}()
+	for ctx.Err() == nil {
+		live, err := n.lifeIsLive(ctx)
+		if err != nil {
+			n.log.Warn("node life not verified", "err", err)
+			sleep(ctx, time.Second)
+			continue
+		}
+		if !live {
+			n.restartLife()
+			return
+		}
+		n.mu.Lock()
+		n.setSuspended(false)
+		n.mu.Unlock()
+		return
+	}
+}
+
+func (n *Node) lifeIsLive(ctx context.Context) (bool, error) {
+	last, err := n.bus.LastSequence(ctx, event.Presence)
+	if err != nil {
+		return false, err
+	}
+	ans, err := n.ask(ctx, bus.PresenceQuery, &query.Request{
+		AtLeast: []*query.AtLeast{{Stream: uint32(event.Presence), Sequence: last}},
+		Body:    &query.Request_Lives{Lives: &query.Lives{}},
+	})
+	if err != nil {
+		return false, err
+	}
+	life := n.Life()
+	return slices.ContainsFunc(ans.GetLives().GetLives(), func(l *query.Life) bool {
+		return event.ToID(l.Life) == life
+	}), nil
+}
+
+// owners are the owner processes of the conversation streams and what each owns;
+// ok is false while a stream has none. n.mu is held.
+func (n *Node) owners() (of map[string][]*stream, ok bool) {
+	of, ok = map[string][]*stream{}, true
+	for _, st := range n.streams {
+		if !st.s.IsConversation() {
+			continue
+		}
+		if st.term == nil {
+			ok = false
+			continue
+		}
+		of[st.owner] = append(of[st.owner], st)
+	}
+	return of, ok
+}
+
+// attachLoop gathers attaches and detaches for some milliseconds into one request
+// per owner process; one request per process is under way at a time, so that an
+// owner sees them in order.
+func (n *Node) attachLoop(ctx context.Context) error {
+	var mu sync.Mutex
+	busy := map[string]bool{}
+	retry := time.NewTicker(250 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.kick:
+			sleep(ctx, gatherFor)
+		case <-retry.C:
+		}
+		n.mu.Lock()
+		owners, _ := n.owners()
+		n.mu.Unlock()
+		for owner := range maps.Keys(owners) {
+			mu.Lock()
+			skip := busy[owner]
+			busy[owner] = true
+			mu.Unlock()
+			if skip {
+				continue
+			}
+			n.wg.Go(func() {
+				for n.attachRound(ctx, owner) {
+				}
+				mu.Lock()
+				delete(busy, owner)
+				mu.Unlock()
+				n.mu.Lock()
+				if n.queued(owner) {
+					n.wake()
+				}
+				n.mu.Unlock()
+			})
+		}
+	}
+}
+
+// queued tells whether a round to the owner would carry something; n.mu is held.
+func (n *Node) queued(owner string) bool {
+	return slices.ContainsFunc(n.streams, func(st *stream) bool {
+		return st.owner == owner && st.state == following && len(st.queue) > 0
+	})
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
