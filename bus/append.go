@@ -1,0 +1,669 @@
+package bus
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"godwit/schema/event"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// MaxWaiting is how many bytes of events may wait on one stream of one writer; what
+// is over it is refused with ErrFull.
+const MaxWaiting = 32 << 20
+
+// Ticket hears what becomes of one event. Its methods are called on the lane's
+// goroutine, for the events of a stream in the order they were appended, and must
+// not block. Placed is followed by Stored or Failed; an event that was never placed
+// may still fail. Where the writer is closed while a record's fate is unknown,
+// nothing more is heard of its events.
+type Ticket interface {
+	// Placed: the record that carries the event is formed and not yet sent; the event
+	// is the one at index in record n of this writer and stream.
+	Placed(n uint64, index int)
+	// Stored: the stream has acknowledged the record at sequence. Of a record that was
+	// stored twice it is the later one.
+	Stored(sequence uint64)
+	// Failed: the event was never stored and never will be: ErrConflict or ErrClosed.
+	// A record's number n that failed is used again by the next one.
+	Failed(err error)
+}
+
+// Writer appends events in the name of one node life. Each of its streams is a lane
+// of its own: what is appended to one stream is stored in that order, exactly once
+// for whoever skips a record number it has seen. The zero Writer is not usable.
+type Writer struct {
+	b      *Bus
+	life   event.ID
+	id     string // life in the short form of message ids
+	mu     sync.Mutex
+	closed atomic.Bool
+	abort  context.CancelFunc
+	ctx    context.Context // ends when what is left must be given up
+	lanes  []atomic.Pointer[lane]
+	wg     sync.WaitGroup
+}
+
+type writers struct {
+	mu  sync.Mutex
+	all map[*Writer]struct{}
+}
+
+func (ws *writers) wait() {
+	ws.mu.Lock()
+	var all []*Writer
+	for w := range ws.all {
+		all = append(all, w)
+	}
+	ws.mu.Unlock()
+	for _, w := range all {
+		w.close(w.ctx) // the bus's context has ended, and with it every lane gives up
+	}
+}
+
+// NewWriter makes the writer of a node life. There must be one per life for ever:
+// its record numbers begin at 1.
+func (b *Bus) NewWriter(life event.ID) *Writer {
+	w := &Writer{b: b, life: life, id: idText(life), lanes: make([]atomic.Pointer[lane], len(b.subjects))}
+	w.ctx, w.abort = context.WithCancel(b.ctx)
+	b.writers.mu.Lock()
+	defer b.writers.mu.Unlock()
+	if b.writers.all == nil {
+		b.writers.all = map[*Writer]struct{}{}
+	}
+	b.writers.all[w] = struct{}{}
+	return w
+}
+
+// idText is a ULID in 22 characters.
+func idText(id event.ID) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+// Append puts an event in line on its stream and returns at once. The event is
+// encoded before Append returns and may be changed afterwards. A nil ticket is
+// allowed. It refuses with ErrFull, ErrTooLarge, ErrClosed or an encoding error, and
+// then no method of the ticket is called.
+func (w *Writer) Append(s event.Stream, ev *event.Event, t Ticket) error {
+	l, err := w.lane(s)
+	if err != nil {
+		return err
+	}
+	return l.put(ev, t, "", 0)
+}
+
+// AppendCAS puts an event in line that is stored only if expect is the last sequence
+// of subject (0: nothing was ever written there) when its turn comes; else its
+// ticket fails with ErrConflict. It travels alone.
+func (w *Writer) AppendCAS(s event.Stream, subject string, expect uint64, ev *event.Event, t Ticket) error {
+	l, err := w.lane(s)
+	if err != nil {
+		return err
+	}
+	if subject == "" || subject == l.subject {
+		return fmt.Errorf("bus: %q is no compare-and-set subject of %s", subject, s)
+	}
+	return l.put(ev, t, subject, expect)
+}
+
+// Close takes no new appends and waits until all that is waiting has been stored.
+// When ctx ends first, what was never sent fails with ErrClosed.
+func (w *Writer) Close(ctx context.Context) error {
+	err := w.close(ctx)
+	w.b.writers.mu.Lock()
+	delete(w.b.writers.all, w)
+	w.b.writers.mu.Unlock()
+	return err
+}
+
+func (w *Writer) close(ctx context.Context) error {
+	w.mu.Lock()
+	w.closed.Store(true)
+	w.mu.Unlock()
+	for i := range w.lanes {
+		if l := w.lanes[i].Load(); l != nil {
+			l.end()
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		w.wg.Wait()
+		close(done)
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = fmt.Errorf("bus: closing a writer: %w", ctx.Err())
+	}
+	w.abort()
+	<-done
+	return err
+}
+
+func (w *Writer) lane(s event.Stream) (*lane, error) {
+	if int(s) >= len(w.lanes) {
+		return nil, fmt.Errorf("%w: %d", ErrNoStream, s)
+	}
+	if l := w.lanes[s].Load(); l != nil {
+		return l, nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l := w.lanes[s].Load(); l != nil {
+		return l, nil
+	}
+	if w.closed.Load() || w.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	l := &lane{w: w, s: s, subject: w.b.subjects[s], wake: make(chan struct{}, 1), acks: make(chan ack, 4)}
+	l.prefix = w.b.acks.add(l)
+	w.lanes[s].Store(l)
+	w.wg.Go(l.run)
+	return l, nil
+}
+
+// recordHead is room left before a record's events for its first three fields.
+const recordHead = 2 + 16 + 1 + 10 + 1 + 5
+
+// segment is a record that is being gathered.
+type segment struct {
+	buf     []byte // room for the head, then the encoded events
+	tickets []Ticket
+	subject string // compare and set: its subject
+	expect  uint64
+}
+
+var segments = sync.Pool{New: func() any { return new(segment) }}
+
+// keepSegment bounds the buffers that wait to be used again.
+const keepSegment = event.MaxRecordBytes + recordHead
+
+func (g *segment) free() {
+	clear(g.tickets)
+	if cap(g.buf) > keepSegment {
+		return
+	}
+	*g = segment{buf: g.buf[:0], tickets: g.tickets[:0]}
+	segments.Put(g)
+}
+
+// lane is the road of one writer to one stream: one record in flight, the next ones
+// gathering behind it.
+type lane struct {
+	w       *Writer
+	s       event.Stream
+	subject string
+	prefix  string // of reply subjects
+	n       uint64 // number of the last record placed and not failed; the lane's goroutine only
+	head    nats.Header
+	wake    chan struct{}
+	acks    chan ack
+
+	mu      sync.Mutex
+	queue   []*segment
+	waiting int // bytes in queue
+	ended   bool
+}
+
+// put encodes the event at the end of the last record that still has room.
+func (l *lane) put(ev *event.Event, t Ticket, subject string, expect uint64) error {
+	size := proto.Size(ev)
+	if size > event.MaxEventBytes {
+		return ErrTooLarge
+	}
+	framed := 1 + protowire.SizeBytes(size)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return ErrClosed
+	}
+	if l.waiting+framed > MaxWaiting {
+		l.w.b.count.full.Add(1)
+		return ErrFull
+	}
+	var g *segment
+	if k := len(l.queue); k > 0 && subject == "" {
+		last := l.queue[k-1]
+		if last.subject == "" && len(last.tickets) < event.MaxRecordEvents && len(last.buf)+framed <= event.MaxRecordBytes {
+			g = last
+		}
+	}
+	fresh := g == nil
+	if fresh {
+		g = segments.Get().(*segment)
+		g.buf = append(g.buf[:0], make([]byte, recordHead)...)
+		g.subject, g.expect = subject, expect
+	}
+	was := len(g.buf)
+	buf := protowire.AppendTag(g.buf, 4, protowire.BytesType)
+	buf = protowire.AppendVarint(buf, uint64(size))
+	buf, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(buf, ev)
+	if err != nil {
+		if fresh {
+			g.free()
+		} else {
+			g.buf = g.buf[:was]
+		}
+		return fmt.Errorf("bus: encode event: %w", err)
+	}
+	g.buf = buf
+	g.tickets = append(g.tickets, t)
+	l.waiting += len(buf) - was
+	if fresh {
+		l.queue = append(l.queue, g)
+		if len(l.queue) == 1 {
+			select {
+			case l.wake <- struct{}{}:
+			default:
+			}
+		}
+	}
+	return nil
+}
+
+func (l *lane) end() {
+	l.mu.Lock()
+	l.ended = true
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run sends one record after the other until the lane has ended and is empty, or
+// must give up.
+func (l *lane) run() {
+	defer l.w.b.acks.remove(l)
+	for l.await() {
+		g := l.take()
+		if g == nil {
+			return
+		}
+		if !l.send(g) {
+			break
+		}
+		g.free()
+	}
+	l.giveUp()
+}
+
+// await blocks until a record may be taken and sent; false when the lane must give up.
+func (l *lane) await() bool {
+	for {
+		l.mu.Lock()
+		ready := len(l.queue) > 0 || l.ended
+		l.mu.Unlock()
+		if ready {
+			return l.free()
+		}
+		select {
+		case <-l.w.ctx.Done():
+			return false
+		case <-l.wake:
+		}
+	}
+}
+
+// free blocks while the bus holds appends; false when the lane must give up.
+func (l *lane) free() bool {
+	for {
+		why, released := l.w.b.held()
+		if why == nil {
+			return l.w.ctx.Err() == nil
+		}
+		l.mu.Lock()
+		idle := len(l.queue) == 0
+		l.mu.Unlock()
+		if idle {
+			return true
+		}
+		select {
+		case <-l.w.ctx.Done():
+			return false
+		case <-released:
+		}
+	}
+}
+
+// take removes the first record of the queue, nil when there is none.
+func (l *lane) take() *segment {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) == 0 {
+		return nil
+	}
+	g := l.queue[0]
+	l.queue[0] = nil
+	if l.queue = l.queue[1:]; len(l.queue) == 0 {
+		l.queue = nil
+	}
+	l.waiting -= len(g.buf) - recordHead
+	return g
+}
+
+// giveUp fails what was never sent.
+func (l *lane) giveUp() {
+	l.end()
+	for g := l.take(); g != nil; g = l.take() {
+		for _, t := range g.tickets {
+			if t != nil {
+				t.Failed(ErrClosed)
+			}
+		}
+	}
+}
+
+// finish writes the record's head before its events and gives the whole.
+func (g *segment) finish(writer event.ID, n uint64) []byte {
+	var room [recordHead]byte
+	head := protowire.AppendTag(room[:0], 1, protowire.BytesType)
+	head = protowire.AppendBytes(head, writer[:])
+	head = protowire.AppendTag(head, 2, protowire.VarintType)
+	head = protowire.AppendVarint(head, n)
+	head = protowire.AppendTag(head, 3, protowire.VarintType)
+	head = protowire.AppendVarint(head, uint64(event.Rule))
+	at := recordHead - len(head)
+	copy(g.buf[at:], head)
+	return g.buf[at:]
+}
+
+// send stores one record and tells its tickets; false when the lane must give up,
+// with the record's fate unknown.
+func (l *lane) send(g *segment) bool {
+	b := l.w.b
+	n := l.n + 1
+	for i, t := range g.tickets {
+		if t != nil {
+			t.Placed(n, i)
+		}
+	}
+	data := g.finish(l.w.life, n)
+	began := time.Now()
+	seq, err := l.store(g, n, data)
+	switch {
+	case err == nil:
+		l.n = n
+		b.count.records.Add(1)
+		b.count.events.Add(uint64(len(g.tickets)))
+		b.count.bytes.Add(uint64(len(data)))
+		b.count.latency.Add(uint64(time.Since(began)))
+		for _, t := range g.tickets {
+			if t != nil {
+				t.Stored(seq)
+			}
+		}
+		return true
+	case errors.Is(err, ErrConflict), errors.Is(err, errUnsent):
+		if errors.Is(err, ErrConflict) {
+			b.count.conflicts.Add(1)
+		} else {
+			err = ErrClosed
+		}
+		for _, t := range g.tickets {
+			if t != nil {
+				t.Failed(err)
+			}
+		}
+		return err != ErrClosed
+	}
+	return false
+}
+
+var (
+	errUnsent  = errors.New("bus: never sent")
+	errUnknown = errors.New("bus: fate unknown")
+)
+
+// store tries until the record's fate is known: its sequence, ErrConflict, errUnsent
+// when the lane gave up before anything was sent, errUnknown when it gave up after.
+func (l *lane) store(g *segment, n uint64, data []byte) (uint64, error) {
+	b := l.w.b
+	m := &nats.Msg{Subject: l.subject, Data: data, Header: nats.Header{nats.MsgIdHdr: {msgID(l.w.id, n)}}}
+	if g.subject != "" {
+		m.Subject = g.subject
+		m.Header[nats.ExpectedLastSubjSeqHdr] = []string{strconv.FormatUint(g.expect, 10)}
+	}
+	doubt := false // an earlier attempt may have been stored
+	lost := func() error {
+		if doubt {
+			return errUnknown
+		}
+		return errUnsent
+	}
+	defer b.setRefused(l.s, nil)
+	pause := 10 * time.Millisecond
+	for attempt := 1; ; attempt++ {
+		if attempt > 1 {
+			b.count.retries.Add(1)
+			if !l.free() {
+				return 0, lost()
+			}
+		}
+		if b.hooks != nil && b.hooks.Sending != nil {
+			b.hooks.Sending(l.s, n, attempt)
+		}
+		changed := b.changed.wait()
+		m.Reply = l.prefix + strconv.FormatUint(n, 36) + "." + strconv.Itoa(attempt)
+		err := b.events.PublishMsg(m)
+		if err == nil {
+			var a ack
+			a, err = l.answer(n, attempt, changed)
+			switch {
+			case err != nil:
+				doubt = true
+			case a.err == nil:
+				if a.duplicate {
+					b.count.duplicates.Add(1)
+				}
+				return a.seq, nil
+			case g.subject != "" && isCode(a.err, errCodeWrongLast, errCodeWrongLastConst):
+				if !doubt {
+					return 0, ErrConflict
+				}
+				seq, won, rerr := l.won(g, m.Header.Get(nats.MsgIdHdr))
+				switch {
+				case rerr != nil:
+					err = rerr
+				case won:
+					return seq, nil
+				default:
+					return 0, ErrConflict
+				}
+			default:
+				err = a.err
+				b.count.refusals.Add(1)
+				b.setRefused(l.s, a.err)
+				b.log.Warn("the log refuses a record", "stream", l.s.String(), "n", n, "attempt", attempt, "err", a.err)
+			}
+		} else if !errors.Is(err, nats.ErrReconnectBufExceeded) {
+			doubt = true // some of it may have been written
+		}
+		if errors.Is(err, errUnknown) || errors.Is(err, nats.ErrConnectionClosed) || l.w.ctx.Err() != nil {
+			return 0, lost()
+		}
+		if !errors.Is(err, errAgain) {
+			if !l.pause(pause) {
+				return 0, lost()
+			}
+			pause = min(2*pause, 2*time.Second)
+		}
+	}
+}
+
+// pause waits d, less when the connection changes; false when the lane must give up.
+func (l *lane) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-l.w.ctx.Done():
+		return false
+	case <-l.w.b.changed.wait():
+	case <-t.C:
+	}
+	return true
+}
+
+var (
+	errAgain    = errors.New("bus: connection changed")
+	errOverdue  = errors.New("bus: no answer in time")
+	overdueWait = time.Second // after which the guard is asked to look at the store
+)
+
+// answer waits for what becomes of an attempt. An error means that it is unknown.
+func (l *lane) answer(n uint64, attempt int, changed <-chan struct{}) (ack, error) {
+	b := l.w.b
+	timeout := b.hooks.ackTimeout()
+	t := time.NewTimer(min(timeout, overdueWait))
+	defer t.Stop()
+	began, overdue := time.Now(), false
+	defer func() {
+		if overdue {
+			b.setOverdue(l.s, -1)
+		}
+	}()
+	for {
+		select {
+		case <-l.w.ctx.Done():
+			return ack{}, errUnknown
+		case a := <-l.acks:
+			// A late answer to an earlier attempt is good news or no news.
+			if a.n != n || (a.err != nil && a.attempt != attempt) {
+				continue
+			}
+			if b.hooks != nil && b.hooks.Acked != nil && b.hooks.Acked(l.s, n, attempt) {
+				continue
+			}
+			return a, nil
+		case <-changed:
+			if !b.events.IsConnected() {
+				// The answer may be lost with the connection; ask when there is one.
+				changed = b.changed.wait()
+				if b.events.IsConnected() {
+					return ack{}, errAgain
+				}
+				continue
+			}
+			return ack{}, errAgain
+		case <-t.C:
+			if time.Since(began) >= timeout {
+				return ack{}, errOverdue
+			}
+			if !overdue {
+				overdue = true
+				b.setOverdue(l.s, 1)
+			}
+			t.Reset(timeout - time.Since(began))
+		}
+	}
+}
+
+// won reads what came next on a compare-and-set subject after the expected
+// sequence: if it is our record, an earlier attempt was stored and we won, whatever
+// has been written there since.
+func (l *lane) won(g *segment, id string) (seq uint64, won bool, err error) {
+	m, err := l.w.b.get(l.w.ctx, l.s.String(), msgGet{Seq: g.expect + 1, Next: g.subject})
+	if errors.Is(err, ErrNoRecord) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	h, err := nats.DecodeHeadersMsg(m.Header)
+	if err != nil {
+		return 0, false, fmt.Errorf("bus: headers of %s: %w", g.subject, err)
+	}
+	return m.Sequence, h.Get(nats.MsgIdHdr) == id, nil
+}
+
+// ack is the log's answer to one attempt.
+type ack struct {
+	n         uint64
+	attempt   int
+	seq       uint64
+	duplicate bool
+	err       error // a definite refusal
+}
+
+// ackMux gives the answers that come in on one subscription to their lanes.
+type ackMux struct {
+	prefix string
+	sub    *nats.Subscription
+	mu     sync.RWMutex
+	next   uint64
+	lanes  map[string]*lane
+}
+
+func (x *ackMux) open(b *Bus) error {
+	x.prefix = b.events.NewInbox() + "."
+	x.lanes = map[string]*lane{}
+	sub, err := b.events.Subscribe(x.prefix+">", x.handle)
+	if err != nil {
+		return fmt.Errorf("bus: subscribe to acks: %w", err)
+	}
+	x.sub = sub
+	return nil
+}
+
+func (x *ackMux) add(l *lane) (prefix string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.next++
+	key := strconv.FormatUint(x.next, 36)
+	x.lanes[key] = l
+	return x.prefix + key + "."
+}
+
+func (x *ackMux) remove(l *lane) {
+	key := strings.TrimSuffix(l.prefix[len(x.prefix):], ".")
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.lanes, key)
+}
+
+func (x *ackMux) handle(m *nats.Msg) {
+	key, rest, _ := strings.Cut(m.Subject[len(x.prefix):], ".")
+	ns, as, _ := strings.Cut(rest, ".")
+	x.mu.RLock()
+	l := x.lanes[key]
+	x.mu.RUnlock()
+	if l == nil {
+		return
+	}
+	a := parseAck(m)
+	a.n, _ = strconv.ParseUint(ns, 36, 64)
+	a.attempt, _ = strconv.Atoi(as)
+	select {
+	case l.acks <- a:
+	default: // nobody waits for so many answers; the lane asks again
+	}
+}
+
+func parseAck(m *nats.Msg) ack {
+	if len(m.Data) == 0 {
+		// No responders: the stream has no leader, or there is none.
+		return ack{err: &apiError{Code: 503, Description: "no stream answers"}}
+	}
+	var r struct {
+		Seq       uint64    `json:"seq"`
+		Duplicate bool      `json:"duplicate"`
+		Error     *apiError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &r); err != nil {
+		return ack{err: fmt.Errorf("bus: unreadable ack: %w", err)}
+	}
+	if r.Error != nil {
+		return ack{err: r.Error}
+	}
+	return ack{seq: r.Seq, duplicate: r.Duplicate}
+}

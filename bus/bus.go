@@ -1,0 +1,309 @@
+package bus
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"godwit/schema/event"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/oklog/ulid/v2"
+)
+
+// Durability says what an acknowledged record has survived.
+type Durability string
+
+const (
+	// Disk: fsynced before the ack; survives a power loss.
+	Disk Durability = "disk"
+	// OS: handed to the operating system before the ack; survives kill -9, a power
+	// loss may cut the tail.
+	OS Durability = "os"
+)
+
+// DefaultMinFree is Config.MinFree where nothing else is said.
+const DefaultMinFree = 64 << 20
+
+// Config says where the log is. The zero value of a field means its default.
+type Config struct {
+	URL             string // external NATS (comma separated servers, tls:// for TLS); empty: the embedded server
+	User            string // external
+	Password        string // external
+	CredentialsFile string // external: NATS credentials
+	CAFile          string // external: certificates that the servers' own are checked against
+
+	Dir        string     // embedded: the directory of the log; the caller has locked it
+	Durability Durability // embedded; default Disk
+
+	Partitions int           // of a new log, default event.DefaultPartitions; of an existing one 0 or exactly its P
+	Replicas   int           // of new streams: embedded 1; external 0: 3 in a cluster, else 1
+	Duplicates time.Duration // window in which the server itself recognises a repeated record, default 2 minutes
+	MinFree    uint64        // embedded: appends are held while fewer bytes are free below Dir, default DefaultMinFree
+	Process    string        // name of this process, one subject token; default random
+
+	Logger *slog.Logger // default: silent
+	Hooks  *Hooks       // nil outside tests
+}
+
+// Bus is an open log and the roads around it. All methods may be called at once
+// from several goroutines.
+type Bus struct {
+	cfg   Config
+	log   *slog.Logger
+	hooks *Hooks
+	emb   *embedded // nil with an external server
+
+	events  *nats.Conn // appends, follows, JetStream's API
+	pushes  *nats.Conn // frames and beats
+	queries *nats.Conn // questions and answers
+	js      jetstream.JetStream
+
+	logID      event.ID
+	partitions int
+	subjects   []string // event subject by stream
+
+	ctx       context.Context // ends when Close begins
+	cancel    context.CancelFunc
+	mu        sync.Mutex     // between spawn and Close
+	wg        sync.WaitGroup // everything the bus itself runs
+	changed   signal         // the events connection was lost or is back
+	health    health
+	acks      ackMux
+	receivers receivers
+	writers   writers
+	count     counters
+	closed    atomic.Bool
+	closeErr  error
+	closeOnce sync.Once
+}
+
+// Open connects to the log, or brings up the embedded server; makes what is
+// missing; and refuses streams that do not belong together or are configured
+// differently (joined *ConfigError, ErrMixedLog). ctx bounds the opening only.
+func Open(ctx context.Context, cfg Config) (*Bus, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	b := &Bus{cfg: cfg, log: cfg.Logger, hooks: cfg.Hooks}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	if err := b.open(ctx); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+func (c *Config) complete() error {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Process == "" {
+		c.Process = newID().String()
+	}
+	if !validToken(c.Process) {
+		return fmt.Errorf("bus: process name %q must be one token without spaces, dots and wildcards", c.Process)
+	}
+	if c.Partitions < 0 || c.Partitions > event.MaxPartitions {
+		return fmt.Errorf("bus: %d partitions, at most %d", c.Partitions, event.MaxPartitions)
+	}
+	if c.Duplicates == 0 {
+		c.Duplicates = 2 * time.Minute
+	}
+	if c.MinFree == 0 {
+		c.MinFree = DefaultMinFree
+	}
+	if c.URL != "" {
+		return nil
+	}
+	switch c.Durability {
+	case "":
+		c.Durability = Disk
+	case Disk, OS:
+	default:
+		return fmt.Errorf("bus: durability %q, must be disk or os", c.Durability)
+	}
+	if c.Dir == "" {
+		return errors.New("bus: neither a server's URL nor a directory for the log")
+	}
+	if c.Replicas > 1 {
+		return fmt.Errorf("bus: %d replicas need an external cluster", c.Replicas)
+	}
+	c.Replicas = 1
+	return nil
+}
+
+func (b *Bus) open(ctx context.Context) error {
+	if b.cfg.URL == "" {
+		if err := os.MkdirAll(b.cfg.Dir, 0o700); err != nil {
+			return fmt.Errorf("bus: %w", err)
+		}
+		b.emb = &embedded{dir: b.cfg.Dir, durability: b.cfg.Durability, log: b.log}
+		if err := b.emb.start(ctx); err != nil {
+			return err
+		}
+	}
+	var err error
+	// Nothing may be sent late on its own: a record of unknown fate is retried by its
+	// lane and by nobody else, and an old frame is worse than none.
+	if b.events, err = b.dial(ctx, "events", -1, b.changed.fire); err != nil {
+		return err
+	}
+	if b.pushes, err = b.dial(ctx, "pushes", -1, func() {}); err != nil {
+		return err
+	}
+	if b.queries, err = b.dial(ctx, "queries", 1<<20, func() {}); err != nil {
+		return err
+	}
+	if b.js, err = jetstream.New(b.events); err != nil {
+		return fmt.Errorf("bus: %w", err)
+	}
+	if err := b.ensure(ctx); err != nil {
+		return err
+	}
+	for _, s := range event.Streams(b.partitions) {
+		b.subjects = append(b.subjects, EventSubject(s))
+	}
+	if err := b.acks.open(b); err != nil {
+		return err
+	}
+	b.guard() // before the first append, not a second after it
+	b.wg.Go(b.watch)
+	if b.hooks != nil && b.hooks.Opened != nil {
+		b.hooks.Opened(b.control())
+	}
+	return nil
+}
+
+func (b *Bus) control() Control {
+	return Control{
+		CutConnections: func() error {
+			return errors.Join(b.events.ForceReconnect(), b.pushes.ForceReconnect(), b.queries.ForceReconnect())
+		},
+		StopServer: func() { b.emb.stop() },
+		StartServer: func() error {
+			ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+			defer cancel()
+			return b.emb.start(ctx)
+		},
+	}
+}
+
+// Close ends everything the bus runs: writers that are still open (what they have
+// not sent fails with ErrClosed), follows, leases, services, connections and the
+// embedded server, in that order. It returns when all of it has ended, and may be
+// called twice.
+func (b *Bus) Close() error {
+	b.closeOnce.Do(func() {
+		b.mu.Lock()
+		b.closed.Store(true)
+		b.mu.Unlock()
+		b.cancel()
+		b.changed.fire()
+		b.writers.wait()
+		b.wg.Wait()
+		for _, nc := range []*nats.Conn{b.queries, b.pushes, b.events} {
+			if nc == nil {
+				continue
+			}
+			if nc.IsConnected() {
+				if err := nc.FlushTimeout(time.Second); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+					b.log.Warn("closing a connection", "err", err)
+				}
+			}
+			nc.Close()
+		}
+		if b.emb != nil {
+			b.emb.stop()
+		}
+	})
+	return b.closeErr
+}
+
+// Partitions is P of this log.
+func (b *Bus) Partitions() int { return b.partitions }
+
+// Streams lists the log's streams by number.
+func (b *Bus) Streams() []event.Stream { return event.Streams(b.partitions) }
+
+// LogID is the log's identity, the same in all of its streams for ever.
+func (b *Bus) LogID() event.ID { return b.logID }
+
+// Process is the name of this process.
+func (b *Bus) Process() string { return b.cfg.Process }
+
+// DurabilityText says for people what an acknowledged record has survived.
+func (b *Bus) DurabilityText() string {
+	switch {
+	case b.emb == nil:
+		return "as the servers at " + b.events.ConnectedUrlRedacted() + " are configured (not verified)"
+	case b.cfg.Durability == Disk:
+		return "disk (fsync before every ack)"
+	default:
+		return "os (survives kill -9; a power loss may cut the tail)"
+	}
+}
+
+// LastSequence is the stream's last sequence as its leader knows it. It asks until
+// there is an answer or ctx ends.
+func (b *Bus) LastSequence(ctx context.Context, s event.Stream) (uint64, error) {
+	if err := b.check(s); err != nil {
+		return 0, err
+	}
+	i, err := b.info(ctx, s)
+	if err != nil {
+		return 0, fmt.Errorf("bus: last sequence of %s: %w", s, err)
+	}
+	return i.State.LastSeq, nil
+}
+
+// ReadRecord reads one record from the stream's leader; ErrNoRecord where there is
+// none. It asks until there is an answer or ctx ends.
+func (b *Bus) ReadRecord(ctx context.Context, s event.Stream, seq uint64) (Recorded, error) {
+	if err := b.check(s); err != nil {
+		return Recorded{}, err
+	}
+	if seq == 0 {
+		return Recorded{}, ErrNoRecord
+	}
+	m, err := b.get(ctx, s.String(), msgGet{Seq: seq})
+	if err != nil {
+		return Recorded{}, fmt.Errorf("bus: record %d of %s: %w", seq, s, err)
+	}
+	return Recorded{Sequence: m.Sequence, Data: m.Data, Time: m.Time}, nil
+}
+
+func (b *Bus) info(ctx context.Context, s event.Stream) (*streamInfo, error) {
+	i := new(streamInfo)
+	return i, b.retried(ctx, "STREAM.INFO."+s.String(), nil, i)
+}
+
+func (b *Bus) check(s event.Stream) error {
+	if b.closed.Load() {
+		return ErrClosed
+	}
+	if int(s) >= len(b.subjects) {
+		return fmt.Errorf("%w: %d", ErrNoStream, s)
+	}
+	return nil
+}
+
+// spawn runs f on a goroutine that Close waits for.
+func (b *Bus) spawn(f func()) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed.Load() {
+		return ErrClosed
+	}
+	b.wg.Go(f)
+	return nil
+}
+
+// newID is a new ULID that no other process comes upon.
+func newID() event.ID { return ulid.MustNew(ulid.Now(), rand.Reader) }
