@@ -10,6 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"godwit/schema/event"
+	"godwit/schema/query"
 )
 
 // Reader is one committed state of a view. All slices it gives are valid only
@@ -123,3 +124,9 @@ func (r *Reader) ScanBack(bucket string, from []byte) iter.Seq2[[]byte, []byte] 
 // asBytes is s without a copy; bbolt only reads names and keys, and copies what it
 // keeps.
 func asBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// At is this state's position as answers give it.
+func (r *Reader) At(stream event.Stream) *query.AtLeast {
+	epoch := r.Epoch()
+	return &query.AtLeast{Stream: uint32(stream), Sequence: r.sequence, Epoch: epoch[:]}
+}
