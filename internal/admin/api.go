@@ -29,17 +29,19 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"godwit/commands"
 )
 
 // Bounds of requests.
 const (
-	MaxImport      = 50_000   // people in one import; a longer list is several imports
-	MaxImportBytes = 32 << 20 // of one import's body
-	MaxBody        = 64 << 10 // of any other body
-	MaxPage        = 1_000    // people in one page, and the default
-	MaxName        = 64       // characters of a login name
-	MaxPassword    = 256      // bytes of a password
-	MaxNick        = 64       // characters of a nick
+	MaxImport      = 50_000           // people in one import; a longer list is several imports
+	MaxImportBytes = 32 << 20         // of one import's body
+	MaxBody        = 64 << 10         // of any other body
+	MaxPage        = 1_000            // people in one page, and the default
+	MaxName        = commands.MaxName // characters of a login name
+	MaxPassword    = 256              // bytes of a password
+	MaxNick        = commands.MaxNick // characters of a nick
 )
 
 // Refusals and failures that a backend tells apart. Whatever wraps none of them is
