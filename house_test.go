@@ -437,3 +437,192 @@ func TestNothingNamesThisMachine(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// documents are all Markdown files.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	found := make(map[string]string)
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name == ".git" {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(name) == ".md" {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			found[name] = string(text)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+var (
+	fenced = regexp.MustCompile("(?ms)^```sh\n(.*?)^```")
+	linked = regexp.MustCompile(`\]\(([^)#]+)(#[^)]*)?\)`)
+)
+
+// commandsOf are the command lines that a document shows.
+func commandsOf(text string) []string {
+	var lines []string
+	for _, block := range fenced.FindAllStringSubmatch(text, -1) {
+		for line := range strings.Lines(block[1]) {
+			line, _, _ = strings.Cut(line, " #")
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+				lines = append(lines, line)
+			}
+		}
+	}
+	return lines
+}
+
+func TestDocumentsLinkToWhatIsThere(t *testing.T) {
+	for name, text := range documents(t) {
+		for _, link := range linked.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(link[1], "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(name), link[1])); err != nil {
+				t.Errorf("%s links to %s: %v", name, link[1], err)
+			}
+		}
+	}
+}
+
+// A document that names a test, a script or a package names one that is there.
+func TestDocumentedCommandsExist(t *testing.T) {
+	shown := 0
+	for name, text := range documents(t) {
+		for _, line := range commandsOf(text) {
+			words := shellWords(line)
+			switch {
+			case strings.HasPrefix(words[0], "scripts/"):
+				shown++
+				info, err := os.Stat(words[0])
+				if err != nil || info.Mode()&0o111 == 0 {
+					t.Errorf("%s: %q: no such script that runs", name, line)
+				}
+			case len(words) > 2 && words[0] == "go" && words[1] == "test":
+				shown++
+				for _, fault := range faultsOfTest(words[2:]) {
+					t.Errorf("%s: %q: %s", name, line, fault)
+				}
+			}
+		}
+	}
+	if shown == 0 {
+		t.Error("no document shows a command")
+	}
+}
+
+// shellWords splits a simple command line: spaces, and quotes around whole words.
+func shellWords(line string) []string {
+	words := strings.Fields(line)
+	for i, w := range words {
+		words[i] = strings.Trim(w, `'"`)
+	}
+	return words
+}
+
+// faultsOfTest says what a go test command names that is not there.
+func faultsOfTest(args []string) (faults []string) {
+	var dirs, patterns, flags []string
+	own := false
+	for i, a := range args {
+		before := ""
+		if i > 0 {
+			before = args[i-1]
+		}
+		switch {
+		case a == "-args":
+			own = true
+		case own:
+			if strings.HasPrefix(a, "-") {
+				flags = append(flags, strings.TrimLeft(a, "-"))
+			}
+		case before == "-run" || before == "-fuzz" || before == "-bench":
+			patterns = append(patterns, strings.Split(a, "|")...)
+		case strings.HasPrefix(a, "./"):
+			dirs = append(dirs, a)
+		}
+	}
+	if len(dirs) == 0 {
+		return []string{"names no package"}
+	}
+	if strings.Contains(dirs[0], "...") {
+		return nil
+	}
+	var names []string
+	var source strings.Builder
+	for _, dir := range dirs {
+		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+		if err != nil || len(files) == 0 {
+			faults = append(faults, "no tests in "+dir)
+		}
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				return append(faults, err.Error())
+			}
+			source.Write(text)
+			for _, m := range testFunction.FindAllSubmatch(text, -1) {
+				names = append(names, string(m[1]))
+			}
+		}
+	}
+	for _, p := range patterns {
+		top, _, _ := strings.Cut(p, "/")
+		re, err := regexp.Compile(top)
+		if err != nil {
+			faults = append(faults, err.Error())
+		} else if !slices.ContainsFunc(names, re.MatchString) {
+			faults = append(faults, "no test is called "+p)
+		}
+	}
+	for _, f := range flags {
+		if !strings.Contains(source.String(), `("`+f+`"`) {
+			faults = append(faults, "no test takes -"+f)
+		}
+	}
+	return faults
+}
+
+var testFunction = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+
+func TestFaultsOfTestCommandsAreFound(t *testing.T) {
+	for args, faults := range map[string]int{
+		"./scripts/report -run TestReport":                      0,
+		"./scripts/report -run TestReport|TestNothingOfTheKind": 1,
+		"./scripts/report -run TestReport/a_skip -args -rounds": 1,
+		"./nowhere":               1,
+		"-run TestReport":         1,
+		"-race ./... -shuffle=on": 0,
+	} {
+		if got := faultsOfTest(strings.Fields(args)); len(got) != faults {
+			t.Errorf("%s: %d faults %q, want %d", args, len(got), got, faults)
+		}
+	}
+}
+
+// The test command of the README is what .ci/run ends with.
+func TestContinuousIntegrationRunsTheTestCommand(t *testing.T) {
+	const command = "scripts/test"
+	if !slices.Contains(commandsOf(documents(t)["README.md"]), command) {
+		t.Errorf("README.md does not show %q", command)
+	}
+	text, err := os.ReadFile(".ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	if last := lines[len(lines)-1]; last != command {
+		t.Errorf(".ci/run ends with %q, not with %q", last, command)
+	}
+}
