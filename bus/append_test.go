@@ -1,8 +1,12 @@
 package bus_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,5 +151,383 @@ func TestAppendsAreStoredInOrderWithOneRecordInFlight(t *testing.T) {
 	}
 	if len(recs) > events/50 {
 		t.Errorf("%d records for %d events: appends were not grouped", len(recs), events)
+	}
+}
+
+func TestOneRecordIsInFlight(t *testing.T) {
+	k := bustest.New(t)
+	w := k.NewWriter(life())
+	gate := make(chan struct{})
+	k.OnAck(func(event.Stream, uint64, int) bustest.Fate { return bustest.Fate{Until: gate} })
+	first, second := newFate(), newFate()
+	if err := w.Append(conv, message("first"), first); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Eventually(t, "the first ack held back", func() bool { return k.DelayedAcks.Load() == 1 })
+	if err := w.Append(conv, message("second"), second); err != nil {
+		t.Fatal(err)
+	}
+	other := newFate()
+	if err := w.Append(conv+1, message("other stream"), other); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Eventually(t, "the other stream stored", func() bool { return k.DelayedAcks.Load() == 2 })
+	if last, err := k.LastSequence(t.Context(), conv); err != nil || last != 2 {
+		t.Fatalf("last sequence %d, %v: a record was sent behind one in flight", last, err)
+	}
+	close(gate)
+	for _, f := range []*fate{first, second, other} {
+		if _, err := f.wait(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if k.Overtaken.Load() != 0 {
+		t.Error("a record overtook another")
+	}
+}
+
+func TestALostAckLeavesOneRecord(t *testing.T) {
+	k := bustest.New(t)
+	w := k.NewWriter(life())
+	k.OnAck(func(_ event.Stream, n uint64, attempt int) bustest.Fate {
+		return bustest.Fate{Lose: attempt <= 2}
+	})
+	first, second := newFate(), newFate()
+	if err := w.Append(conv, message("a"), first); err != nil {
+		t.Fatal(err)
+	}
+	if seq, err := first.wait(t); err != nil || seq != 2 {
+		t.Fatalf("stored at %d, %v", seq, err)
+	}
+	if err := w.Append(conv, message("b"), second); err != nil {
+		t.Fatal(err)
+	}
+	if seq, err := second.wait(t); err != nil || seq != 3 {
+		t.Fatalf("stored at %d, %v", seq, err)
+	}
+	if got := k.LostAcks.Load(); got != 4 {
+		t.Errorf("%d acks lost, want 4", got)
+	}
+	if st := k.Stats(); st.Retries != 4 || st.Duplicates != 2 || st.Records != 2 {
+		t.Errorf("stats %+v", st)
+	}
+	if recs := records(t, k.Bus, conv); len(recs) != 2 {
+		t.Errorf("%d records, want 2", len(recs))
+	}
+}
+
+func TestARecordStoredTwiceAfterTheWindowCountsOnce(t *testing.T) {
+	k := bustest.New(t, bustest.WithConfig(func(c *bus.Config) { c.Duplicates = 100 * time.Millisecond }))
+	w := k.NewWriter(life())
+	k.OnAck(func(_ event.Stream, n uint64, attempt int) bustest.Fate {
+		return bustest.Fate{Lose: n == 1 && attempt == 1}
+	})
+	for i := range 3 {
+		f := newFate()
+		if err := w.Append(conv, message(fmt.Sprint(i)), f); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.wait(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	recs := records(t, k.Bus, conv)
+	if len(recs) != 4 || recs[0].GetN() != 1 || recs[1].GetN() != 1 {
+		t.Fatalf("the fault did not take place: %d records", len(recs))
+	}
+	if got := counted(recs); fmt.Sprint(got) != "[0 1 2]" {
+		t.Errorf("counted %v", got)
+	}
+}
+
+func TestAppendsSurviveCutConnectionsAndRestarts(t *testing.T) {
+	k := bustest.New(t)
+	w := k.NewWriter(life())
+	const events = 3000
+	var fates []*fate
+	var want []string
+	for i := range events {
+		f := newFate()
+		if err := w.Append(conv, message(fmt.Sprint(i)), f); err != nil {
+			t.Fatal(err)
+		}
+		fates, want = append(fates, f), append(want, fmt.Sprint(i))
+		switch {
+		case i%1000 == 500:
+			k.Restart(nil)
+		case i%100 == 50:
+			k.CutConnections()
+		}
+		if i%7 == 0 {
+			if _, err := f.wait(t); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, f := range fates {
+		if _, err := f.wait(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := counted(records(t, k.Bus, conv)); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%d events, want %d, or out of order", len(got), len(want))
+	}
+	if k.Stats().Reconnects == 0 {
+		t.Error("no connection was lost")
+	}
+	if k.Overtaken.Load() != 0 {
+		t.Error("a record overtook one of unknown fate")
+	}
+}
+
+func register(t testing.TB, w *bus.Writer, name, nick string, expect uint64) *fate {
+	t.Helper()
+	f := newFate()
+	ev := &event.Event{At: 1, Body: &event.Event_PersonRegistered{PersonRegistered: &event.PersonRegistered{Name: name, Nick: nick}}}
+	if err := w.AppendCAS(event.People, bus.NameSubject(name), expect, ev, f); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestACompareAndSetHasOneWinner(t *testing.T) {
+	k := bustest.New(t)
+	w1, w2 := k.NewWriter(life()), k.NewWriter(life())
+	seq, err := register(t, w1, "ada", "first", 0).wait(t)
+	if err != nil || seq != 2 {
+		t.Fatalf("first: %d, %v", seq, err)
+	}
+	loser := register(t, w2, "ada", "second", 0)
+	if _, err := loser.wait(t); !errors.Is(err, bus.ErrConflict) {
+		t.Fatalf("second: %v, want a conflict", err)
+	}
+	// The loser's number is free again, so its numbers have no hole.
+	next := register(t, w2, "ada", "third", seq)
+	if seq, err := next.wait(t); err != nil || seq != 3 {
+		t.Fatalf("third: %d, %v", seq, err)
+	}
+	if loser.n != 1 || next.n != 1 {
+		t.Errorf("numbers %d and %d, want 1 and 1", loser.n, next.n)
+	}
+	if bus.NameSubject("Ada") != bus.NameSubject("ada") || bus.NameSubject("ada") == bus.NameSubject("eve") {
+		t.Error("name subjects")
+	}
+	plain := newFate()
+	if err := w2.AppendCAS(event.People, bus.EventSubject(event.People), 0, message("x"), plain); err == nil {
+		t.Error("compare and set on the ordinary subject was taken")
+	}
+	if st := k.Stats(); st.Conflicts != 1 {
+		t.Errorf("%d conflicts counted", st.Conflicts)
+	}
+}
+
+func TestACompareAndSetWhoseAckWasLostHasWon(t *testing.T) {
+	for _, overwritten := range []bool{false, true} {
+		t.Run(fmt.Sprintf("overwritten=%v", overwritten), func(t *testing.T) {
+			k := bustest.New(t)
+			w1, w2 := k.NewWriter(life()), k.NewWriter(life())
+			hurt := newFate()
+			gate := make(chan struct{})
+			k.OnAck(func(_ event.Stream, _ uint64, attempt int) bustest.Fate {
+				if attempt == 1 {
+					return bustest.Fate{Lose: true, Until: gate}
+				}
+				return bustest.Fate{}
+			})
+			ev := &event.Event{At: 1, Body: &event.Event_PersonRegistered{PersonRegistered: &event.PersonRegistered{Name: "ada"}}}
+			if err := w1.AppendCAS(event.People, bus.NameSubject("ada"), 0, ev, hurt); err != nil {
+				t.Fatal(err)
+			}
+			bustest.Eventually(t, "the ack held back", func() bool { return k.DelayedAcks.Load() == 1 })
+			k.OnAck(func(event.Stream, uint64, int) bustest.Fate { return bustest.Fate{} })
+			if overwritten {
+				// Somebody else goes on from there before the writer asks again.
+				if seq, err := register(t, w2, "ada", "later", 2).wait(t); err != nil || seq != 3 {
+					t.Fatalf("later: %d, %v", seq, err)
+				}
+			}
+			close(gate)
+			if seq, err := hurt.wait(t); err != nil || seq != 2 {
+				t.Fatalf("the winner was told %d, %v", seq, err)
+			}
+			if k.LostAcks.Load() != 1 || k.Stats().Retries == 0 {
+				t.Error("the fault did not take place")
+			}
+		})
+	}
+}
+
+func TestACompareAndSetOfUnknownFateThatLostIsAConflict(t *testing.T) {
+	k := bustest.New(t)
+	w1, w2 := k.NewWriter(life()), k.NewWriter(life())
+	if _, err := register(t, w1, "ada", "first", 0).wait(t); err != nil {
+		t.Fatal(err)
+	}
+	k.OnAck(func(_ event.Stream, _ uint64, attempt int) bustest.Fate { return bustest.Fate{Lose: attempt == 1} })
+	if _, err := register(t, w2, "ada", "second", 0).wait(t); !errors.Is(err, bus.ErrConflict) {
+		t.Fatalf("%v, want a conflict", err)
+	}
+	if k.LostAcks.Load() != 1 {
+		t.Error("the fault did not take place")
+	}
+}
+
+func TestTooMuchAndTooLargeAreRefused(t *testing.T) {
+	k := bustest.New(t)
+	k.SetFree(func() (uint64, error) { return 1, nil })
+	bustest.Eventually(t, "appends held", func() bool { return errors.Is(k.Healthy(), bus.ErrLowSpace) })
+	w := k.NewWriter(life())
+	if err := w.Append(conv, message(strings.Repeat("x", event.MaxEventBytes)), nil); !errors.Is(err, bus.ErrTooLarge) {
+		t.Fatalf("%v, want too large", err)
+	}
+	if err := w.Append(event.Stream(99), message("x"), nil); !errors.Is(err, bus.ErrNoStream) {
+		t.Fatalf("%v, want no such stream", err)
+	}
+	big := message(strings.Repeat("x", event.MaxEventBytes-100))
+	var taken []*fate
+	var err error
+	for range 200 {
+		f := newFate()
+		if err = w.Append(conv, big, f); err != nil {
+			break
+		}
+		taken = append(taken, f)
+	}
+	if !errors.Is(err, bus.ErrFull) {
+		t.Fatalf("%v, want full", err)
+	}
+	if got := len(taken) * event.MaxEventBytes; got < bus.MaxWaiting-event.MaxEventBytes || len(taken)*(event.MaxEventBytes-200) > bus.MaxWaiting {
+		t.Errorf("full after %d bytes", got)
+	}
+	if k.Attempts.Load() != 0 {
+		t.Error("something was sent while appends were held")
+	}
+	// The largest events are stored one by one.
+	k.SetFree(nil)
+	for _, f := range taken {
+		if _, err := f.wait(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Append(conv, message("x"), nil); err != nil {
+		t.Errorf("after it drained: %v", err)
+	}
+}
+
+func TestLowSpaceHoldsAppendsUntilThereIsRoom(t *testing.T) {
+	k := bustest.New(t)
+	w := k.NewWriter(life())
+	var free atomic.Uint64
+	k.SetFree(func() (uint64, error) { return free.Load(), nil })
+	bustest.Eventually(t, "low space noticed", func() bool { return errors.Is(k.Healthy(), bus.ErrLowSpace) })
+	f := newFate()
+	if err := w.Append(conv, message("x"), f); err != nil {
+		t.Fatal(err)
+	}
+	// Nothing has been sent when the guard has looked again, and again.
+	var probes atomic.Uint64
+	k.SetFree(func() (uint64, error) { probes.Add(1); return free.Load(), nil })
+	bustest.Eventually(t, "some probes", func() bool { return probes.Load() > 3 })
+	if f.placed != 0 || k.Attempts.Load() != 0 {
+		t.Fatal("an append was sent in spite of low space")
+	}
+	free.Store(1 << 40)
+	if _, err := f.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Healthy(); err != nil {
+		t.Errorf("still unhealthy: %v", err)
+	}
+}
+
+func TestAFrozenStoreIsRestartedWhenThereIsRoom(t *testing.T) {
+	k := bustest.New(t)
+	w := k.NewWriter(life())
+	var frozen, low atomic.Bool
+	frozen.Store(true)
+	low.Store(true)
+	k.SetFrozen(func() error {
+		if k.Stats().ServerRestarts > 0 {
+			frozen.Store(false) // as a new server's store would be
+		}
+		if frozen.Load() {
+			return errors.New("no space left on device")
+		}
+		return nil
+	})
+	// A frozen store does not answer; losing acks looks the same to the lane.
+	k.OnAck(func(event.Stream, uint64, int) bustest.Fate { return bustest.Fate{Lose: frozen.Load()} })
+	f := newFate()
+	if err := w.Append(conv, message("x"), f); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Eventually(t, "frozen noticed", func() bool { return errors.Is(k.Healthy(), bus.ErrFrozen) })
+	if got := k.Stats().ServerRestarts; got > 1 {
+		t.Fatalf("restarted %d times", got)
+	}
+	if _, err := f.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	if got := k.Stats().ServerRestarts; got != 1 {
+		t.Errorf("restarted %d times", got)
+	}
+	bustest.Eventually(t, "healthy again", func() bool { return k.Healthy() == nil })
+	if got := counted(records(t, k.Bus, conv)); fmt.Sprint(got) != "[x]" {
+		t.Errorf("stored %v", got)
+	}
+}
+
+func TestCloseWaitsForWhatIsWaiting(t *testing.T) {
+	k := bustest.New(t)
+	w := k.NewWriter(life())
+	var fates []*fate
+	for i := range 2000 {
+		f := newFate()
+		fates = append(fates, f)
+		if err := w.Append(conv, message(fmt.Sprint(i)), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range fates {
+		if f.stored == 0 {
+			t.Fatalf("event %d was not stored when Close returned", i)
+		}
+	}
+	if err := w.Append(conv, message("late"), nil); !errors.Is(err, bus.ErrClosed) {
+		t.Errorf("%v, want closed", err)
+	}
+	if err := w.Append(conv+1, message("late"), nil); !errors.Is(err, bus.ErrClosed) {
+		t.Errorf("%v, want closed", err)
+	}
+}
+
+func TestCloseFailsWhatWasNeverSentAndLeavesTheUnknown(t *testing.T) {
+	k := bustest.New(t)
+	w := k.NewWriter(life())
+	k.OnAck(func(event.Stream, uint64, int) bustest.Fate { return bustest.Fate{Lose: true} })
+	sent := newFate()
+	if err := w.Append(conv, message("sent"), sent); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Eventually(t, "the first is under way", func() bool { return k.LostAcks.Load() > 0 })
+	waiting := newFate()
+	if err := w.Append(conv, message("waiting"), waiting); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.Close(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("close: %v", err)
+	}
+	if _, err := waiting.wait(t); !errors.Is(err, bus.ErrClosed) || waiting.placed != 0 {
+		t.Errorf("what was never sent: %v, placed %d times", err, waiting.placed)
+	}
+	select {
+	case <-sent.done:
+		t.Error("a record of unknown fate was said to have one")
+	default:
 	}
 }

@@ -43,10 +43,11 @@ type Kit struct {
 	DelayedAcks   atomic.Uint64
 	Cuts          atomic.Uint64
 	Restarts      atomic.Uint64
-	// Attempts counts the attempts to store a record, MaxInFlight the most that were
-	// under way on one stream at once.
-	Attempts    atomic.Uint64
-	MaxInFlight atomic.Int64
+	// Attempts counts the attempts to store a record. Overtaken counts the records
+	// that were sent while another of their stream was under way; it means something
+	// where the kit's bus has one writer.
+	Attempts  atomic.Uint64
+	Overtaken atomic.Uint64
 
 	t       testing.TB
 	cfg     bus.Config
@@ -102,7 +103,9 @@ func Open(t testing.TB, opts ...Option) (*Kit, error) {
 		o(k)
 	}
 	if k.cfg.Dir == "" {
-		k.cfg.Dir = t.TempDir()
+		if k.cfg.URL == "" {
+			k.cfg.Dir = t.TempDir()
+		}
 		if k.cfg.Partitions == 0 {
 			k.cfg.Partitions = 2
 		}
@@ -118,6 +121,16 @@ func Open(t testing.TB, opts ...Option) (*Kit, error) {
 		}
 	})
 	return k, nil
+}
+
+// Eventually waits until cond holds, and fails the test after half a minute.
+func Eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("bustest: never came about: %s", what)
+		}
+	}
 }
 
 // Logger writes to the test's output, until the test has ended.
@@ -154,6 +167,9 @@ func (k *Kit) hookSending(s event.Stream, n uint64, _ int) {
 	k.Attempts.Add(1)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if was, ok := k.inFlight[s]; ok && was != n {
+		k.Overtaken.Add(1)
+	}
 	k.inFlight[s] = n
 }
 
@@ -161,18 +177,22 @@ func (k *Kit) hookAcked(s event.Stream, n uint64, attempt int) bool {
 	k.mu.Lock()
 	f := k.onAck
 	k.mu.Unlock()
-	if f == nil {
-		return false
+	var fate Fate
+	if f != nil {
+		fate = f(s, n, attempt)
 	}
-	fate := f(s, n, attempt)
 	if fate.Until != nil {
 		k.DelayedAcks.Add(1)
 		<-fate.Until
 	}
 	if fate.Lose {
 		k.LostAcks.Add(1)
+		return true
 	}
-	return fate.Lose
+	k.mu.Lock()
+	delete(k.inFlight, s)
+	k.mu.Unlock()
+	return false
 }
 
 // SetFree makes the disk look as if so many bytes were free; nil asks the disk.
