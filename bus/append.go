@@ -210,6 +210,7 @@ type lane struct {
 
 	sent       time.Time // when the last record was first sent, and how many events
 	sentEvents int       // it had; the lane's goroutine only
+	overdue    bool      // an answer is late, the guard has been told; as above
 
 	mu      sync.Mutex
 	queue   []*segment
@@ -488,6 +489,10 @@ func (l *lane) store(g *segment, n uint64, data []byte) (uint64, error) {
 		if refused {
 			b.setRefused(l.s, nil)
 		}
+		if l.overdue {
+			l.overdue = false
+			b.setOverdue(l.s, -1)
+		}
 	}()
 	pause := 10 * time.Millisecond
 	for attempt := 1; ; attempt++ {
@@ -574,12 +579,7 @@ func (l *lane) answer(n uint64, attempt int, changed <-chan struct{}) (ack, erro
 	timeout := b.hooks.ackTimeout()
 	t := time.NewTimer(min(timeout, overdueWait))
 	defer t.Stop()
-	began, overdue := time.Now(), false
-	defer func() {
-		if overdue {
-			b.setOverdue(l.s, -1)
-		}
-	}()
+	began := time.Now()
 	for {
 		select {
 		case <-l.w.ctx.Done():
@@ -604,12 +604,12 @@ func (l *lane) answer(n uint64, attempt int, changed <-chan struct{}) (ack, erro
 			}
 			return ack{}, errAgain
 		case <-t.C:
+			if !l.overdue {
+				l.overdue = true
+				b.setOverdue(l.s, 1)
+			}
 			if time.Since(began) >= timeout {
 				return ack{}, errOverdue
-			}
-			if !overdue {
-				overdue = true
-				b.setOverdue(l.s, 1)
 			}
 			t.Reset(timeout - time.Since(began))
 		}

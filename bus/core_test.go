@@ -1,0 +1,295 @@
+package bus_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"godwit/bus"
+	"godwit/bus/bustest"
+	"godwit/schema/event"
+)
+
+func TestPushesArriveInOrderAndDropsAreSeen(t *testing.T) {
+	k := bustest.New(t)
+	me, other := life(), life()
+	var mu sync.Mutex
+	var got []uint64
+	stop, err := k.ReceivePushes(me, func(data []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, binary.BigEndian.Uint64(data))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.DropPushes(func(to event.ID, data []byte) bool {
+		return to == me && binary.BigEndian.Uint64(data)%10 == 3
+	})
+	const pushes = 1000
+	for i := range uint64(pushes) {
+		if err := k.Push(me, binary.BigEndian.AppendUint64(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.Push(other, []byte("not for me")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func() int { mu.Lock(); defer mu.Unlock(); return len(got) }
+	bustest.Eventually(t, "all but the dropped received", func() bool { return count() == pushes*9/10 })
+	for i := 1; i < len(got); i++ {
+		if got[i] <= got[i-1] {
+			t.Fatalf("%d after %d", got[i], got[i-1])
+		}
+	}
+	if k.DroppedPushes.Load() != pushes/10 {
+		t.Errorf("%d dropped", k.DroppedPushes.Load())
+	}
+	stop()
+	if err := k.Push(me, binary.BigEndian.AppendUint64(nil, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Ask(t.Context(), "nobody.there", nil); !errors.Is(err, bus.ErrNoResponder) {
+		t.Errorf("%v, want no responder", err)
+	}
+	if count() != pushes*9/10 {
+		t.Error("a push was received after stop")
+	}
+}
+
+func TestASlowReceiverLosesPushesAndTheyAreCounted(t *testing.T) {
+	k := bustest.New(t)
+	me := life()
+	gate := make(chan struct{})
+	stop, err := k.ReceivePushes(me, func([]byte) { <-gate })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	defer close(gate)
+	data := make([]byte, 512<<10)
+	bustest.Eventually(t, "pushes dropped", func() bool {
+		if err := k.Push(me, data); err != nil {
+			t.Fatal(err)
+		}
+		return k.Stats().PushesDropped > 0
+	})
+	if st := k.Stats(); st.PushBytes < bus.MaxPendingPushBytes {
+		t.Errorf("dropped after %d bytes", st.PushBytes)
+	}
+}
+
+func TestBeatsReachEveryProcess(t *testing.T) {
+	url := bustest.Server(t)
+	a, b := bustest.New(t, bustest.At(url)), bustest.New(t, bustest.At(url))
+	heard := make(chan string, 16)
+	for name, k := range map[string]*bustest.Kit{"a": a, "b": b} {
+		stop, err := k.ReceiveBeats(func(data []byte) { heard <- name + string(data) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stop()
+	}
+	if err := a.SendBeat([]byte("!")); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{<-heard: true, <-heard: true}
+	if !got["a!"] || !got["b!"] {
+		t.Errorf("heard %v", got)
+	}
+}
+
+func TestQuestionsAreAnswered(t *testing.T) {
+	k := bustest.New(t)
+	stop, err := k.Serve(bus.OwnerSubject(k.Process(), "query"), "owners", 2, func(_ context.Context, data []byte) []byte {
+		return append([]byte("re: "), data...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := k.Ask(t.Context(), bus.OwnerSubject(k.Process(), "query"), []byte("hello"))
+	if err != nil || string(got) != "re: hello" {
+		t.Fatalf("%q, %v", got, err)
+	}
+	k.CutConnections()
+	bustest.Eventually(t, "answered after a cut", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := k.Ask(ctx, bus.OwnerSubject(k.Process(), "query"), nil)
+		return err == nil
+	})
+	stop()
+	stop()
+	if _, err := k.Ask(t.Context(), bus.OwnerSubject(k.Process(), "query"), nil); !errors.Is(err, bus.ErrNoResponder) {
+		t.Errorf("after stop: %v, want no responder", err)
+	}
+}
+
+func TestAServiceBoundsItsWorkersAndItsQueue(t *testing.T) {
+	k := bustest.New(t)
+	const workers = 2
+	gate := make(chan struct{})
+	var at, most atomic.Int64
+	stop, err := k.Serve(bus.PeopleQuery, "people", workers, func(ctx context.Context, _ []byte) []byte {
+		most.Store(max(most.Load(), at.Add(1)))
+		defer at.Add(-1)
+		<-gate
+		return []byte("done")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	var wg sync.WaitGroup
+	var answered, refused atomic.Int64
+	const questions = 400
+	for range questions {
+		wg.Go(func() {
+			_, err := k.Ask(t.Context(), bus.PeopleQuery, nil)
+			switch {
+			case err == nil:
+				answered.Add(1)
+			case errors.Is(err, bus.ErrOverloaded):
+				refused.Add(1)
+			default:
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	bustest.Eventually(t, "questions refused", func() bool { return refused.Load() >= questions-workers*65 })
+	close(gate)
+	wg.Wait()
+	if answered.Load()+refused.Load() != questions || most.Load() > workers {
+		t.Errorf("%d answered, %d refused, %d at once", answered.Load(), refused.Load(), most.Load())
+	}
+	if st := k.Stats(); st.Overflowed != uint64(refused.Load()) {
+		t.Errorf("%d counted as overflowed, %d refused", st.Overflowed, refused.Load())
+	}
+}
+
+func TestALeaseGoesFromHandToHand(t *testing.T) {
+	url := bustest.Server(t)
+	a, b := bustest.New(t, bustest.At(url)), bustest.New(t, bustest.At(url))
+	first, err := a.AcquireLease(t.Context(), "timeline-00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := b.AcquireLease(t.Context(), "timeline-01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	type result struct {
+		l   *bus.Lease
+		err error
+	}
+	got := make(chan result, 1)
+	go func() {
+		l, err := b.AcquireLease(context.WithoutCancel(t.Context()), "timeline-00")
+		got <- result{l, err}
+	}()
+	// It is renewed beyond its time to live, so the other one goes on waiting.
+	renewed := time.NewTimer(bus.LeaseTTL + time.Second)
+	defer renewed.Stop()
+	select {
+	case <-got:
+		t.Fatal("two hold the lease")
+	case <-first.Lost():
+		t.Fatal("the lease was lost")
+	case <-renewed.C:
+	}
+	released := time.Now()
+	if err := first.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second := <-got
+	if second.err != nil {
+		t.Fatal(second.err)
+	}
+	if took := time.Since(released); took > bus.LeaseTTL/2 {
+		t.Errorf("handing over took %v", took)
+	}
+	<-first.Lost()
+	if second.l.Revision() <= first.Revision() {
+		t.Errorf("revision %d after %d", second.l.Revision(), first.Revision())
+	}
+	// A holder that dies keeps nobody waiting for longer than the lease lives.
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-second.l.Lost()
+	third, err := a.AcquireLease(t.Context(), "timeline-00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if third.Revision() <= second.l.Revision() {
+		t.Errorf("revision %d after %d", third.Revision(), second.l.Revision())
+	}
+}
+
+func TestALeaseIsLostWithTheServer(t *testing.T) {
+	k := bustest.New(t)
+	l, err := k.AcquireLease(t.Context(), "people")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Restart(func() { <-l.Lost() })
+	if k.Stats().LeasesLost != 1 {
+		t.Errorf("%d leases counted as lost", k.Stats().LeasesLost)
+	}
+	again, err := k.AcquireLease(t.Context(), "people")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Revision() <= l.Revision() {
+		t.Errorf("revision %d after %d", again.Revision(), l.Revision())
+	}
+}
+
+func TestAnEpochIsRenewedOnce(t *testing.T) {
+	url := bustest.Server(t)
+	a, b := bustest.New(t, bustest.At(url)), bustest.New(t, bustest.At(url))
+	old, err := a.Epoch(t.Context(), conv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := b.Epoch(t.Context(), conv); err != nil || again != old {
+		t.Fatalf("%v, %v, want %v", again, err, old)
+	}
+	if other, err := b.Epoch(t.Context(), conv+1); err != nil || other == old {
+		t.Fatalf("two streams share an epoch: %v, %v", other, err)
+	}
+	var wg sync.WaitGroup
+	got := make([]event.ID, 8)
+	for i := range got {
+		wg.Go(func() {
+			k := a
+			if i%2 == 1 {
+				k = b
+			}
+			var err error
+			if got[i], err = k.RenewEpoch(t.Context(), conv, old); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, id := range got {
+		if id == old || id != got[0] {
+			t.Fatalf("renewed to %v", got)
+		}
+	}
+	if now, err := a.Epoch(t.Context(), conv); err != nil || now != got[0] {
+		t.Errorf("%v, %v, want %v", now, err, got[0])
+	}
+	// Who comes late with the old one changes nothing.
+	if now, err := b.RenewEpoch(t.Context(), conv, old); err != nil || now != got[0] {
+		t.Errorf("%v, %v, want %v", now, err, got[0])
+	}
+}
