@@ -549,7 +549,7 @@ func faultsOfTest(args []string) (faults []string) {
 			}
 		case before == "-run" || before == "-fuzz" || before == "-bench":
 			patterns = append(patterns, strings.Split(a, "|")...)
-		case strings.HasPrefix(a, "./"):
+		case a == "." || strings.HasPrefix(a, "./"):
 			dirs = append(dirs, a)
 		}
 	}
