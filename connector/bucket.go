@@ -1,0 +1,41 @@
+package connector
+
+import "time"
+
+// rate is what all sessions may send: a PDU every interval, and burst more at once.
+type rate struct {
+	interval time.Duration
+	window   time.Duration // burst in time
+}
+
+func newRate(perSecond float64, burst int) rate {
+	interval := time.Duration(float64(time.Second) / perSecond)
+	return rate{interval: interval, window: time.Duration(burst) * interval}
+}
+
+// bucket is one session's use of its rate, in eight bytes: the time, since the
+// server's start, up to which its allowance is spent.
+type bucket time.Duration
+
+// take spends cost eighths of a PDU at the time now. If the allowance does not reach
+// it takes nothing and tells how long to wait.
+func (b *bucket) take(r rate, now time.Duration, cost int) (wait time.Duration) {
+	spent := max(time.Duration(*b), now) + r.interval*time.Duration(cost)/8
+	if over := spent - now - r.window; over > 0 && time.Duration(*b) > now {
+		return over
+	}
+	*b = bucket(spent)
+	return 0
+}
+
+// cost of a PDU in eighths: receipts and heartbeats are nearly free to serve, and a
+// client sends one receipt for each message that others send it; a large PDU counts
+// once more for every 4 KiB.
+func cost(command uint16, length int) int {
+	n := length / (4 << 10) * 8
+	switch command {
+	case cmdReceipt, cmdHeartbeat:
+		return n + 1
+	}
+	return n + 8
+}

@@ -1,0 +1,161 @@
+package connector
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"godwit/commands"
+	"godwit/internal/password"
+	"godwit/schema/pdu"
+)
+
+// Contacts says whose status notices a client is sent.
+type Contacts string
+
+// The two ways of contacts.
+const (
+	// Everyone is everybody's contact, as in a company: the protocol's own way.
+	Everyone Contacts = "everyone"
+	// Friends are told of each other, and nobody else.
+	Friends Contacts = "friends"
+)
+
+// Config of a Server. Zero values take the defaults named.
+type Config struct {
+	Listen    string // plain TCP, "host:port"; port 0 takes a free one; empty: none
+	TLSListen string // TLS; empty: none
+	TLSCert   string // PEM files, read again when they change
+	TLSKey    string
+
+	Limits   Limits
+	Policy   commands.DevicePolicy // nil: one desktop and one mobile session
+	Contacts Contacts              // default Everyone
+	// StatusLimit, with Everyone: no status notices are pushed while more users than
+	// this are online with a desktop; clients learn by 0x020a. Default 1,000.
+	StatusLimit int
+
+	// Hasher checks passwords; needed. Limiter and Remembered have defaults.
+	Hasher     *password.Hasher
+	Limiter    *password.Limiter
+	Remembered *password.Remembered
+
+	// Partitions of the log, to tell the stream of a conversation; needed.
+	Partitions int
+
+	// DrainTimeout is how long appends that wait for their outcomes hold up a
+	// shutdown. Default 5 s.
+	DrainTimeout time.Duration
+
+	Logger     *slog.Logger          // default: none
+	Registerer prometheus.Registerer // of the metrics; default: none
+}
+
+// Limits bound what clients can cost.
+type Limits struct {
+	Connections     int     // at once; default 200,000
+	PerAddress      int     // at once from one IPv4 address or IPv6 /64; default 50,000
+	Rate            float64 // PDUs a second and session, sustained; default 500
+	Burst           int     // PDUs at once; default 1,000
+	Pending         int     // appends of a session without outcome; default 64
+	Questions       int     // questions of a session that wait; default 32
+	Output          int     // bytes waiting to be written to a session; default 1 MiB, at least 512 KiB
+	PartialInput    int     // bytes of incomplete PDUs, all sessions together; default 256 MiB
+	LoginWorkers    int     // logins being decided at once; default 64
+	QuestionWorkers int     // questions being asked at once; default 512
+	HistoryCount    int     // messages in an answer to 0x0309; default 1,000
+
+	LoginWait   time.Duration // from connecting to the login request; default 15 s
+	IdleDesktop time.Duration // default 120 s
+	IdleMobile  time.Duration // default 300 s
+	Ask         time.Duration // for a question, and for a login; default 12 s
+	Goodbye     time.Duration // for a closing session to take what is left; default 3 s
+}
+
+func def[T int | float64 | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+func (l *Limits) defaults() {
+	def(&l.Connections, 200_000)
+	def(&l.PerAddress, 50_000)
+	def(&l.Rate, 500)
+	def(&l.Burst, 1000)
+	def(&l.Pending, 64)
+	def(&l.Questions, 32)
+	def(&l.Output, 1<<20)
+	def(&l.PartialInput, 256<<20)
+	def(&l.LoginWorkers, 64)
+	def(&l.QuestionWorkers, 512)
+	def(&l.HistoryCount, 1000)
+	def(&l.LoginWait, 15*time.Second)
+	def(&l.IdleDesktop, 120*time.Second)
+	def(&l.IdleMobile, 300*time.Second)
+	def(&l.Ask, 12*time.Second)
+	def(&l.Goodbye, 3*time.Second)
+}
+
+// Validate refuses what can't work. It doesn't change c.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Listen == "" && c.TLSListen == "" {
+		bad("no address to listen on")
+	}
+	for name, addr := range map[string]string{"listen": c.Listen, "tls-listen": c.TLSListen} {
+		if addr == "" {
+			continue
+		}
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			bad("%s %q is not HOST:PORT", name, addr)
+		} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+			bad("%s %q has no port number", name, addr)
+		}
+	}
+	if (c.TLSListen != "") != (c.TLSCert != "" && c.TLSKey != "") {
+		bad("TLS needs an address, a certificate and its key")
+	} else if c.TLSListen != "" {
+		if _, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey); err != nil {
+			bad("TLS certificate: %w", err)
+		}
+	}
+	switch c.Contacts {
+	case "", Everyone, Friends:
+	default:
+		bad("contacts %q is neither %q nor %q", c.Contacts, Everyone, Friends)
+	}
+	if c.Hasher == nil {
+		bad("no password hasher")
+	}
+	if c.Partitions < 1 {
+		bad("the number of partitions is not given")
+	}
+	if c.StatusLimit < 0 || c.DrainTimeout < 0 {
+		bad("a limit is negative")
+	}
+	l := c.Limits
+	for _, n := range []int{l.Connections, l.PerAddress, l.Burst, l.Pending, l.Questions, l.Output, l.PartialInput,
+		l.LoginWorkers, l.QuestionWorkers, l.HistoryCount, int(l.LoginWait), int(l.IdleDesktop), int(l.IdleMobile),
+		int(l.Ask), int(l.Goodbye)} {
+		if n < 0 {
+			bad("a limit is negative")
+			break
+		}
+	}
+	if l.Rate < 0 {
+		bad("the rate is negative")
+	}
+	if l.Output != 0 && l.Output < pdu.MaxAfterLogin+(100<<10) {
+		bad("the output limit of %d bytes doesn't hold one answer", l.Output)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,80 @@
+package connector
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"godwit/schema/event"
+	"godwit/schema/frame"
+)
+
+// metrics of a server, all named godwit_connector_*.
+type metrics struct {
+	accepted, messages, acked, unknown, deliveries, slow  prometheus.Counter
+	outputBytes, statuses, statusDropped, unanswered      prometheus.Counter
+	rejected, logins, closes, kicks, held, refused, voids *prometheus.CounterVec
+	sessions                                              *prometheus.GaugeVec
+}
+
+func newMetrics(reg prometheus.Registerer, srv *Server) (*metrics, error) {
+	var errs []error
+	register := func(c prometheus.Collector) {
+		if reg != nil {
+			errs = append(errs, reg.Register(c))
+		}
+	}
+	const namespace, subsystem = "godwit", "connector"
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
+		register(c)
+		return c
+	}
+	counters := func(name, label, help string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, []string{label})
+		register(c)
+		return c
+	}
+	m := &metrics{
+		accepted:      counter("connections_accepted_total", "Connections accepted."),
+		rejected:      counters("connections_rejected_total", "limit", "Connections refused by a limit."),
+		logins:        counters("logins_total", "result", "Logins by result."),
+		closes:        counters("closes_total", "reason", "Connections closed by reason."),
+		kicks:         counters("kicks_total", "reason", "Sessions told with 0x0107 that they lost their place."),
+		messages:      counter("messages_received_total", "Messages of clients given to the log."),
+		acked:         counter("messages_acked_total", "Messages acknowledged to their senders."),
+		voids:         counters("messages_void_total", "reason", "Messages that came to nothing in the log."),
+		unknown:       counter("messages_unknown_total", "Messages whose outcome was not heard."),
+		refused:       counters("requests_refused_total", "reason", "Requests that a rule said no to."),
+		deliveries:    counter("deliveries_total", "Messages delivered to sessions."),
+		statuses:      counter("status_notices_total", "Status notices written to sessions."),
+		statusDropped: counter("status_notices_dropped_total", "Status changes not pushed, because too many users are online."),
+		unanswered:    counter("questions_failed_total", "Lists that no view answered; their sessions were closed."),
+		slow:          counter("slow_closes_total", "Sessions closed because they did not read."),
+		held:          counters("holds_total", "reason", "Times that a session was not read for a while."),
+		outputBytes:   counter("output_bytes_total", "Bytes written to clients."),
+		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "sessions",
+			Help: "Sessions logged in, by device class."}, []string{"class"}),
+	}
+	register(m.sessions)
+	register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "connections",
+		Help: "Connections open."}, func() float64 { return float64(srv.count()) }))
+	register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "appends_pending",
+		Help: "Appends of sessions without outcome."}, func() float64 { return float64(srv.pending.Load()) }))
+	register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "partial_input_bytes",
+		Help: "Bytes of incomplete PDUs kept."}, func() float64 { return float64(srv.partial.Load()) }))
+	return m, errors.Join(errs...)
+}
+
+func className(class uint8) string {
+	return strings.ToLower(strings.TrimPrefix(event.DeviceClass(class).String(), "DEVICE_CLASS_"))
+}
+
+func reasonName(r event.EndReason) string {
+	return strings.ToLower(strings.TrimPrefix(r.String(), "END_REASON_"))
+}
+
+func voidName(v frame.Void) string {
+	return strings.ToLower(strings.TrimPrefix(v.String(), "VOID_"))
+}

@@ -1,0 +1,200 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"godwit/schema/event"
+	"godwit/schema/pdu"
+	"godwit/schema/query"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// question is a request that needs a view. A session's questions are asked one at a
+// time, in order.
+type question struct {
+	run      func(a *asking) error
+	ordinal  uint32 // of the session's last append before it
+	waits    uint16 // appends before it that have no outcome yet
+	seq      uint16
+	timeline bool
+}
+
+var (
+	// errGone: the session has ended meanwhile.
+	errGone = errors.New("session ended")
+	// errSlow: the client does not take its answer.
+	errSlow = errors.New("client is slow")
+)
+
+// maxAnswer is how large the body of one answer may grow, in bytes; what a client
+// takes is [pdu.MaxAfterLogin].
+const maxAnswer = pdu.MaxAfterLogin - 2<<10
+
+// An answer of several PDUs goes on when less than roomBelow waits to be written, and
+// is given up when that takes longer than roomWait.
+const (
+	roomBelow = 64 << 10
+	roomWait  = 60 * time.Second
+)
+
+// asking is one question while it is asked.
+type asking struct {
+	s    *session
+	seq  uint16
+	at   []*query.AtLeast // positions of the answer
+	pdus []byte           // the answer
+}
+
+// question puts a question in line.
+func (s *session) question(q question) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != open {
+		return
+	}
+	q.ordinal, q.waits = s.ordinal, s.pending
+	if len(s.questions) == 0 {
+		s.asked = s.srv.tick()
+	}
+	s.questions = append(s.questions, q)
+	s.askNext()
+}
+
+// askNext asks the first question if nothing is in its way. mu is held.
+func (s *session) askNext() {
+	if s.asking || s.state != open || len(s.questions) == 0 {
+		return
+	}
+	if q := &s.questions[0]; q.timeline {
+		if !s.attached || q.waits > 0 {
+			return
+		}
+		s.gate = &gate{}
+	}
+	s.asking = s.srv.asks.put(s)
+}
+
+// ask asks the first question; it runs on the pool of questions.
+func (s *session) ask() {
+	s.mu.Lock()
+	if s.state != open {
+		s.mu.Unlock()
+		return
+	}
+	q := s.questions[0]
+	s.mu.Unlock()
+
+	a := &asking{s: s, seq: q.seq}
+	err := q.run(a)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asking = false
+	if s.state != open {
+		return
+	}
+	if err != nil {
+		// A client that waits for a list in vain would stay half blind; one that has to
+		// come back asks for all of them again.
+		s.srv.metrics.unanswered.Inc()
+		s.srv.log.LogAttrs(s.srv.ctx, slog.LevelDebug, "question not answered", slog.Any("user", s.user), slog.Any("err", err))
+		s.closeLocked(event.EndReason_END_REASON_CLOSED, false)
+		return
+	}
+	s.release(a.at, a.pdus)
+	s.questions = s.questions[1:]
+	if len(s.questions) == 0 {
+		s.questions = nil
+	}
+	s.asked = s.srv.tick()
+	s.askNext()
+	s.wire.Wake()
+}
+
+// answer adds a PDU to the answer.
+func (a *asking) answer(command uint16, m proto.Message) error {
+	b, err := pdu.AppendMessage(a.pdus, command, a.seq, m)
+	if err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	a.pdus = b
+	return nil
+}
+
+// flush writes what the answer has so far, and waits until the client has taken most
+// of it: a long answer goes at the client's pace.
+func (a *asking) flush() error {
+	s := a.s
+	s.mu.Lock()
+	if s.state != open {
+		s.mu.Unlock()
+		return errGone
+	}
+	s.write(func(b []byte) []byte { return append(b, a.pdus...) })
+	a.pdus = a.pdus[:0]
+	var room chan struct{}
+	if s.state == open && s.backlog() >= roomBelow {
+		room = make(chan struct{})
+		s.room = room
+	}
+	s.mu.Unlock()
+	s.wire.Wake()
+	if room == nil {
+		return nil
+	}
+	wait := time.NewTimer(roomWait)
+	defer wait.Stop()
+	select {
+	case <-room:
+		return nil
+	case <-wait.C:
+		return errSlow
+	case <-s.srv.ctx.Done():
+		return context.Cause(s.srv.ctx)
+	}
+}
+
+func (a *asking) timeout() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(a.s.srv.ctx, a.s.srv.limits.Ask)
+}
+
+// view asks people or presence.
+func (a *asking) view(q *query.Request) (*query.Answer, error) {
+	ctx, cancel := a.timeout()
+	defer cancel()
+	return checked(a.s.srv.node.Ask(ctx, q))
+}
+
+// timeline asks the owner of a conversation.
+func (a *asking) timeline(k event.ConversationKey, q *query.Request) (*query.Answer, error) {
+	ctx, cancel := a.timeout()
+	defer cancel()
+	ans, err := checked(a.s.srv.node.AskTimeline(ctx, k, q))
+	a.at = ans.GetAt()
+	return ans, err
+}
+
+// lists asks all owners.
+func (a *asking) lists(q *query.Lists) (*query.Answer, error) {
+	ctx, cancel := a.timeout()
+	defer cancel()
+	ans, err := checked(a.s.srv.node.AskLists(ctx, &query.Request{Body: &query.Request_Lists{Lists: q}}))
+	a.at = ans.GetAt()
+	return ans, err
+}
+
+// checked makes an error of an answer that is none.
+func checked(ans *query.Answer, err error) (*query.Answer, error) {
+	if err != nil {
+		return nil, err
+	}
+	if ans.GetCode() != query.Code_CODE_OK {
+		return nil, fmt.Errorf("view: %s: %s", ans.GetCode(), ans.GetError())
+	}
+	return ans, nil
+}

@@ -1,0 +1,572 @@
+package connector
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/errgroup"
+
+	"godwit/bus"
+	"godwit/commands"
+	"godwit/connector/delivery"
+	"godwit/connector/reactor"
+	"godwit/internal/password"
+	"godwit/schema/event"
+	"godwit/schema/frame"
+)
+
+// maxOwed bounds the ends of sessions that wait for room in the log. Those beyond are
+// told by the end of the node's life.
+const maxOwed = 100_000
+
+// Server holds the clients of one node.
+type Server struct {
+	cfg     Config
+	limits  Limits
+	policy  commands.DevicePolicy
+	rate    rate
+	log     *slog.Logger
+	metrics *metrics
+	start   time.Time
+
+	ctx  context.Context // of everything that works for sessions
+	stop context.CancelFunc
+	node Node
+
+	limiter    *password.Limiter
+	remembered *password.Remembered
+	accounts   accounts
+	permits    permits
+	statuses   statuses
+	logins     pool[*login]
+	asks       pool[*session]
+
+	suspended atomic.Bool
+	draining  atomic.Bool
+	partial   atomic.Int64 // bytes of incomplete PDUs
+	pending   atomic.Int64 // appends without outcome
+
+	listening chan struct{} // closed once clients are accepted
+	addr      net.Addr      // set before that
+	tlsAddr   net.Addr
+
+	mu          sync.Mutex
+	sessions    []*session
+	byUser      map[uint32]*session // from register to unregister, linked by next
+	perAddress  map[netip.Addr]int32
+	credentials uint64 // newest PEOPLE position at which somebody's credentials changed
+	owed        []owedEnd
+	emptied     chan struct{} // closed when the last session has gone; nil: nobody waits
+
+	groundMu sync.Mutex
+	grounded bool // no more background work
+	ground   sync.WaitGroup
+}
+
+type owedEnd struct {
+	s      *session
+	reason event.EndReason
+}
+
+// New makes a server. It serves once Run is called; until then its Handler may be
+// given to a node.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("connector: %w", err)
+	}
+	cfg.Limits.defaults()
+	cfg.Contacts = cmp.Or(cfg.Contacts, Everyone)
+	def(&cfg.StatusLimit, 1000)
+	def(&cfg.DrainTimeout, 5*time.Second)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Limiter == nil {
+		cfg.Limiter = password.NewLimiter(time.Now, password.DefaultLimiterEntries)
+	}
+	if cfg.Remembered == nil {
+		cfg.Remembered = password.NewRemembered(time.Now, password.DefaultRememberFor, password.DefaultRemembered)
+	}
+	if cfg.Policy == nil {
+		cfg.Policy = commands.DefaultDevicePolicy()
+	}
+	srv := &Server{
+		cfg: cfg, limits: cfg.Limits, policy: cfg.Policy, log: cfg.Logger,
+		rate: newRate(cfg.Limits.Rate, cfg.Limits.Burst), start: time.Now(),
+		limiter: cfg.Limiter, remembered: cfg.Remembered, listening: make(chan struct{}),
+		byUser: make(map[uint32]*session), perAddress: make(map[netip.Addr]int32),
+	}
+	var err error
+	if srv.metrics, err = newMetrics(cfg.Registerer, srv); err != nil {
+		return nil, fmt.Errorf("connector: %w", err)
+	}
+	srv.ctx, srv.stop = context.WithCancel(context.Background())
+	srv.accounts = accounts{srv: srv}
+	srv.accounts.dropAll()
+	srv.permits = permits{srv: srv, known: make(map[uint32]permit), waiting: make(map[uint32][]*session),
+		stale: make(map[uint32]struct{})}
+	srv.statuses = statuses{srv: srv, changed: make(map[uint32]userStatus), friends: make(map[uint32][]uint32)}
+	srv.logins = pool[*login]{limit: cfg.Limits.LoginWorkers, run: (*login).run}
+	srv.asks = pool[*session]{limit: cfg.Limits.QuestionWorkers, run: (*session).ask}
+	return srv, nil
+}
+
+// Run listens, serves clients once the node has started, and drains when ctx ends:
+// nobody new is let in, nothing more is read, appends under way get their outcomes (for at
+// most DrainTimeout), and all sessions are closed with what is left for them. The log is
+// told by the end of the node's life, which the caller ends after Run has returned; the
+// node must run until then.
+func (srv *Server) Run(ctx context.Context, node Node) error {
+	srv.node = node
+	defer srv.stop()
+	loops, err := newLoops()
+	if err != nil {
+		return fmt.Errorf("connector: %w", err)
+	}
+	defer loops.Close()
+	plain, secure, err := srv.listen(ctx)
+	if err != nil {
+		return fmt.Errorf("connector: %w", err)
+	}
+	defer closeListeners(plain, secure)
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-node.Started():
+	}
+	close(srv.listening)
+
+	var work sync.WaitGroup // outlives ctx: sessions need it while they drain
+	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer work.Wait()
+	defer stopWork()
+	work.Go(func() { srv.sweepUntil(workCtx) })
+	work.Go(func() { srv.statuses.run(workCtx) })
+
+	g, serving := errgroup.WithContext(ctx)
+	var streams sync.WaitGroup
+	if plain != nil {
+		g.Go(func() error {
+			return loops.Serve(serving, plain, func(w reactor.Waker, from netip.AddrPort) reactor.Peer { return peer(srv.admit(w, from.Addr())) })
+		})
+	}
+	if secure != nil {
+		g.Go(func() error { return srv.serveTLS(serving, secure, &streams) })
+	}
+	<-serving.Done()
+	srv.drain()
+	err = g.Wait()
+	loops.Close()
+	streams.Wait()
+	srv.stop()
+	srv.logins.close()
+	srv.asks.close()
+	srv.groundMu.Lock()
+	srv.grounded = true
+	srv.groundMu.Unlock()
+	srv.ground.Wait()
+	if err != nil {
+		return fmt.Errorf("connector: %w", err)
+	}
+	return nil
+}
+
+// peer keeps a nil session a nil peer.
+func peer(s *session) reactor.Peer {
+	if s == nil {
+		return nil
+	}
+	return s
+}
+
+func closeListeners(plain *net.TCPListener, secure net.Listener) {
+	if plain != nil {
+		plain.Close()
+	}
+	if secure != nil {
+		secure.Close()
+	}
+}
+
+func (srv *Server) listen(ctx context.Context) (plain *net.TCPListener, secure net.Listener, err error) {
+	var lc net.ListenConfig
+	if srv.cfg.Listen != "" {
+		ln, err := lc.Listen(ctx, "tcp", srv.cfg.Listen)
+		if err != nil {
+			return nil, nil, err
+		}
+		plain, srv.addr = ln.(*net.TCPListener), ln.Addr()
+	}
+	if srv.cfg.TLSListen != "" {
+		certs, err := newCertificates(srv.cfg.TLSCert, srv.cfg.TLSKey, srv.log)
+		if err == nil {
+			secure, err = lc.Listen(ctx, "tcp", srv.cfg.TLSListen)
+		}
+		if err != nil {
+			closeListeners(plain, nil)
+			return nil, nil, err
+		}
+		srv.tlsAddr = secure.Addr()
+		secure = tls.NewListener(secure, &tls.Config{GetCertificate: certs.get, MinVersion: tls.VersionTLS12})
+	}
+	return plain, secure, nil
+}
+
+// Listening is closed once clients are accepted.
+func (srv *Server) Listening() <-chan struct{} { return srv.listening }
+
+// Addr is where plain TCP is accepted, nil if nowhere. It is set when Listening is
+// closed.
+func (srv *Server) Addr() net.Addr { return srv.addr }
+
+// TLSAddr is where TLS is accepted, nil if nowhere. It is set when Listening is closed.
+func (srv *Server) TLSAddr() net.Addr { return srv.tlsAddr }
+
+// Ready tells why clients can't be served now, nil if they can.
+func (srv *Server) Ready() error {
+	select {
+	case <-srv.listening:
+	default:
+		return errors.New("connector: not listening yet")
+	}
+	if srv.draining.Load() {
+		return errors.New("connector: stopping")
+	}
+	if srv.suspended.Load() {
+		return errors.New("connector: suspended")
+	}
+	return srv.node.Ready()
+}
+
+// Sessions is how many clients are connected, logged in or not.
+func (srv *Server) Sessions() int { return srv.count() }
+
+// serveTLS accepts TLS clients until ctx ends. Each is served on the standard library's
+// connection.
+func (srv *Server) serveTLS(ctx context.Context, ln net.Listener, streams *sync.WaitGroup) error {
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept: %w", err)
+		case err != nil: // out of descriptors: wait for connections to end
+			select {
+			case <-ctx.Done():
+			case <-time.After(minHold):
+			}
+			continue
+		}
+		from, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+		if err != nil {
+			conn.Close()
+			continue
+		}
+		stream := reactor.NewStream(conn, func(w reactor.Waker) reactor.Peer { return peer(srv.admit(w, from.Addr())) })
+		streams.Go(stream.Run)
+	}
+}
+
+// address is what the connections of one client are counted by.
+func address(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return a
+}
+
+// admit makes a session for a new connection; nil refuses it.
+func (srv *Server) admit(w reactor.Waker, from netip.Addr) *session {
+	if srv.draining.Load() {
+		return nil
+	}
+	from = from.Unmap()
+	key := address(from)
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	switch {
+	case len(srv.sessions) >= srv.limits.Connections:
+		srv.metrics.rejected.WithLabelValues("connections").Inc()
+		return nil
+	case int(srv.perAddress[key]) >= srv.limits.PerAddress:
+		srv.metrics.rejected.WithLabelValues("address").Inc()
+		return nil
+	}
+	now := srv.tick()
+	s := &session{srv: srv, wire: w, addr: from, index: int32(len(srv.sessions)), deadline: now + ticks(srv.limits.LoginWait)}
+	s.seen.Store(now)
+	srv.sessions = append(srv.sessions, s)
+	srv.perAddress[key]++
+	srv.metrics.accepted.Inc()
+	return s
+}
+
+// remove forgets a session whose connection has ended.
+func (srv *Server) remove(s *session) {
+	key := address(s.addr)
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if s.index < 0 {
+		return
+	}
+	last := len(srv.sessions) - 1
+	moved := srv.sessions[last]
+	srv.sessions[s.index], moved.index = moved, s.index
+	srv.sessions[last] = nil
+	srv.sessions = srv.sessions[:last]
+	s.index = -1
+	if srv.perAddress[key]--; srv.perAddress[key] <= 0 {
+		delete(srv.perAddress, key)
+	}
+	if last == 0 && srv.emptied != nil {
+		close(srv.emptied)
+		srv.emptied = nil
+	}
+}
+
+// unregister takes the session out of its user's.
+func (srv *Server) unregister(s *session) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if first := srv.byUser[s.user]; first == s {
+		if s.next == nil {
+			delete(srv.byUser, s.user)
+		} else {
+			srv.byUser[s.user] = s.next
+		}
+	} else {
+		for ; first != nil; first = first.next {
+			if first.next == s {
+				first.next = s.next
+				break
+			}
+		}
+	}
+	s.next = nil
+}
+
+// find is the first session of the user that fits.
+func (srv *Server) find(user uint32, fits func(s *session) bool) *session {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for s := srv.byUser[user]; s != nil; s = s.next {
+		if fits(s) {
+			return s
+		}
+	}
+	return nil
+}
+
+// each calls f for the registered sessions of the user, under srv.mu.
+func (srv *Server) each(user uint32, f func(s *session)) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for s := srv.byUser[user]; s != nil; s = s.next {
+		f(s)
+	}
+}
+
+// all calls f for all sessions, with no lock held.
+func (srv *Server) all(f func(s *session)) {
+	srv.mu.Lock()
+	sessions := append([]*session(nil), srv.sessions...)
+	srv.mu.Unlock()
+	for _, s := range sessions {
+		f(s)
+	}
+}
+
+func (srv *Server) count() int {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	return len(srv.sessions)
+}
+
+// background runs f on a goroutine that Run waits for. It is false when the server
+// has stopped.
+func (srv *Server) background(f func()) bool {
+	srv.groundMu.Lock()
+	defer srv.groundMu.Unlock()
+	if srv.grounded {
+		return false
+	}
+	srv.ground.Go(f)
+	return true
+}
+
+// tick is the time in whole seconds since the server was made.
+func (srv *Server) tick() uint32 { return uint32(time.Since(srv.start) / time.Second) }
+
+func ticks(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }
+
+func (srv *Server) newID() event.ID { return ulid.Make() }
+
+// sweepUntil looks after all time limits, once a second.
+func (srv *Server) sweepUntil(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var sessions []*session
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		srv.mu.Lock()
+		sessions = append(sessions[:0], srv.sessions...)
+		srv.mu.Unlock()
+		now := srv.tick()
+		for _, s := range sessions {
+			s.sweep(now)
+		}
+		clear(sessions)
+		srv.settleOwed()
+		if now%16 == 0 {
+			srv.accounts.sweep(now)
+			srv.permits.sweep(now)
+		}
+	}
+}
+
+// sweep ends what has lasted too long.
+func (s *session) sweep(now uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.state {
+	case connected:
+		if now > s.deadline {
+			s.closeLocked(event.EndReason_END_REASON_TIMEOUT, false)
+		}
+	case open:
+		idle := s.srv.limits.IdleDesktop
+		if s.Mobile() {
+			idle = s.srv.limits.IdleMobile
+		}
+		switch {
+		case len(s.questions) > 0 && !s.asking && now > s.asked+ticks(s.srv.limits.Ask):
+			// The outcomes that its list waits for do not come: an owner is away.
+			s.closeLocked(event.EndReason_END_REASON_CLOSED, false)
+		case s.holding():
+			s.seen.Store(now) // it may well have said something
+		case now > s.seen.Load()+ticks(idle):
+			s.closeLocked(event.EndReason_END_REASON_TIMEOUT, true)
+		}
+	case closing:
+		if now > s.deadline && !s.abort {
+			s.abort = true
+			s.wire.Wake()
+		}
+	}
+}
+
+// endSession tells the log of a session's end.
+func (srv *Server) endSession(s *session, reason event.EndReason) {
+	if srv.draining.Load() {
+		return // the end of the node's life says it for all
+	}
+	if !srv.appendEnd(s, reason) {
+		srv.mu.Lock()
+		if len(srv.owed) < maxOwed {
+			srv.owed = append(srv.owed, owedEnd{s, reason})
+		}
+		srv.mu.Unlock()
+	}
+}
+
+func (srv *Server) appendEnd(s *session, reason event.EndReason) bool {
+	ev, err := commands.EndSession{At: time.Now(), Session: s.id, User: s.user, Reason: reason}.Decide(commands.SessionState{User: s.user})
+	if err != nil {
+		srv.log.Error("session end can't be told", "session", s.id, "reason", reasonName(reason), "err", err)
+		return true
+	}
+	err = srv.node.Append(event.Presence, ev, func(delivery.Result) {})
+	return err == nil || errors.Is(err, delivery.ErrStopped) || errors.Is(err, bus.ErrClosed)
+}
+
+func (srv *Server) settleOwed() {
+	srv.mu.Lock()
+	owed := srv.owed
+	srv.owed = nil
+	srv.mu.Unlock()
+	for i, o := range owed {
+		if srv.appendEnd(o.s, o.reason) {
+			continue
+		}
+		srv.mu.Lock()
+		srv.owed = append(srv.owed, owed[i:]...)
+		srv.mu.Unlock()
+		return
+	}
+}
+
+// drain ends all sessions gently.
+func (srv *Server) drain() {
+	srv.draining.Store(true)
+	srv.all(func(s *session) { s.wire.Wake() })
+	deadline := time.NewTimer(srv.cfg.DrainTimeout)
+	defer deadline.Stop()
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for wait := true; wait && srv.pending.Load() > 0; {
+		select {
+		case <-poll.C:
+		case <-deadline.C:
+			wait = false
+		}
+	}
+	emptied := make(chan struct{})
+	srv.mu.Lock()
+	srv.emptied = emptied
+	if len(srv.sessions) == 0 {
+		close(emptied)
+		srv.emptied = nil
+	}
+	srv.mu.Unlock()
+	srv.all(func(s *session) { s.close(event.EndReason_END_REASON_NODE_STOPPED, true) })
+	last := time.NewTimer(srv.limits.Goodbye + 2*time.Second)
+	defer last.Stop()
+	select {
+	case <-emptied:
+	case <-last.C:
+	}
+	srv.all(func(s *session) {
+		s.mu.Lock()
+		s.abort = true
+		s.mu.Unlock()
+		s.wire.Wake()
+	})
+}
+
+// refuse counts a request that got no answer.
+func (srv *Server) refuse(reason string, s *session, err error) {
+	srv.metrics.refused.WithLabelValues(reason).Inc()
+	if srv.log.Enabled(srv.ctx, slog.LevelDebug) {
+		srv.log.Debug("request refused", "user", s.user, "session", s.id, "err", err)
+	}
+}
+
+// void counts a message that came to nothing in the log.
+func (srv *Server) void(s *session, v frame.Void) {
+	srv.metrics.voids.WithLabelValues(voidName(v)).Inc()
+	if srv.log.Enabled(srv.ctx, slog.LevelDebug) {
+		srv.log.Debug("message void", "user", s.user, "session", s.id, "void", voidName(v))
+	}
+}
