@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"godwit/bus"
+	"godwit/commands"
 	"godwit/internal/password"
 )
 
@@ -37,6 +38,7 @@ type Config struct {
 
 	Contacts     string // "everyone" or "friends"
 	StatusLimit  int    // everyone: no pushed status notices above so many online users
+	DevicePolicy commands.DevicePolicy
 	DrainTimeout time.Duration
 
 	Demo bool // ten people who know each other, one random password

@@ -1,0 +1,282 @@
+package up
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"godwit/bus"
+	"godwit/connector"
+	"godwit/connector/delivery"
+	"godwit/internal/admin"
+	"godwit/internal/datadir"
+	"godwit/internal/password"
+	"godwit/internal/watch"
+	"godwit/projections/owner"
+	"godwit/schema/query"
+)
+
+const startLimit = 2 * time.Minute
+
+// Run brings a whole godwit up and serves until ctx ends; then it drains and
+// returns nil. Errors before the ready line are the operator's to mend.
+func Run(ctx context.Context, cfg Config) (err error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Out == nil {
+		cfg.Out = io.Discard
+	}
+	log := cfg.Logger
+	raiseFileLimit(log)
+	dir, err := datadir.Open(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	token, err := dir.Token()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir.Views(), 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+
+	// Ports first: an address that is taken is told before the log is touched.
+	public, err := net.Listen("tcp", cfg.HTTP)
+	if err != nil {
+		return fmt.Errorf("--http %s: %w", cfg.HTTP, err)
+	}
+	defer public.Close()
+	private, err := net.Listen("tcp", cfg.Admin)
+	if err != nil {
+		return fmt.Errorf("--admin %s: %w", cfg.Admin, err)
+	}
+	defer private.Close()
+
+	starting, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	b, err := bus.Open(starting, bus.Config{
+		URL: cfg.NATSURL, User: cfg.NATSUser, Password: cfg.NATSPassword, CredentialsFile: cfg.NATSCredentials, CAFile: cfg.NATSCA,
+		Dir: dir.NATS(), Durability: cfg.Durability, Partitions: cfg.Partitions, MinFree: cfg.MinFree,
+		Logger: log.With("part", "bus"), Hooks: cfg.BusHooks,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	owners, err := owner.Open(starting, owner.Config{Bus: b, Dir: dir.Views(), Logger: log.With("part", "owner")})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, owners.Close()) }()
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	hasher, err := password.NewHasher(cfg.PasswordCost)
+	if err != nil {
+		return err
+	}
+	srv, err := connector.New(connectorConfig(cfg, hasher, b.Partitions(), registry))
+	if err != nil {
+		return err
+	}
+	node, err := delivery.New(delivery.Config{
+		Bus: b, Handler: srv.Handler(), Advertise: cfg.Advertise, Logger: log.With("part", "node")})
+	if err != nil {
+		return err
+	}
+	p := &process{cfg: cfg, bus: b, owners: owners, node: node, srv: srv, log: log, started: time.Now(), http: public.Addr().String()}
+	registerMetrics(registry, p)
+	people := admin.NewPeople(node, hasher)
+
+	run := newStages()
+	defer func() { err = errors.Join(err, run.stop()) }()
+	run.start("owner", owners.Run)
+	run.start("node", node.Run)
+	run.start("watch", func(ctx context.Context) error { return watch.Run(ctx, b, node, log.With("part", "watch")) })
+	run.start("admin", serveHTTP(private, admin.NewHandler(admin.Config{
+		People: people, Server: p, Token: token,
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Logger: log.With("part", "admin")})))
+	if err := dir.PublishAdmin(private.Addr()); err != nil {
+		return err
+	}
+	select {
+	case <-node.Started():
+	case err := <-run.failed:
+		return err
+	case <-starting.Done():
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("not ready after %s: %w", startLimit, node.Ready())
+	}
+	if err := watch.Succeed(starting, node, p.predecessor); err != nil {
+		return err
+	}
+	if cfg.Demo {
+		if err := demo(starting, people, cfg.Out); err != nil {
+			return err
+		}
+	}
+	run.start("connector", func(ctx context.Context) error { return srv.Run(ctx, node) })
+	select {
+	case <-srv.Listening():
+	case err := <-run.failed:
+		return err
+	}
+	run.start("http", serveHTTP(public, &connector.Discovery{Server: srv, Advertise: cfg.Advertise}))
+	fmt.Fprintln(cfg.Out, p.readyLine(private.Addr().String()))
+	select {
+	case <-ctx.Done():
+		log.Info("draining")
+		return nil
+	case err := <-run.failed:
+		return err
+	}
+}
+
+// serveHTTP serves until its stage is stopped, then lets requests finish.
+func serveHTTP(l net.Listener, h http.Handler) func(context.Context) error {
+	return func(ctx context.Context) error {
+		s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		stopped := make(chan struct{})
+		defer close(stopped)
+		wg.Go(func() {
+			select {
+			case <-ctx.Done():
+			case <-stopped:
+			}
+			c, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			defer cancel()
+			if s.Shutdown(c) != nil {
+				_ = s.Close()
+			}
+		})
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+// raiseFileLimit lifts the soft limit of open files to the hard one: each session
+// is one.
+func raiseFileLimit(log *slog.Logger) {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil || l.Cur >= l.Max {
+		return
+	}
+	l.Cur = l.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		log.Warn("limit of open files not raised", "err", err)
+	}
+}
+
+// process is what the admin API asks about.
+type process struct {
+	cfg     Config
+	bus     *bus.Bus
+	owners  *owner.Process
+	node    *delivery.Node
+	srv     *connector.Server
+	log     *slog.Logger
+	started time.Time
+	http    string
+
+	replaying sync.Mutex
+}
+
+// predecessor tells whether a life can only be one of this process's own past: with
+// an embedded log, whose directory is locked, every other one.
+func (p *process) predecessor(l *query.Life) bool {
+	if p.cfg.NATSURL == "" {
+		return true
+	}
+	host, err := os.Hostname()
+	return err == nil && l.Node == host && l.Advertise == p.cfg.Advertise
+}
+
+func (p *process) readyLine(adminAddr string) string {
+	reach := "all-interfaces"
+	if host, _, err := net.SplitHostPort(p.srv.Addr().String()); err == nil {
+		switch ip := net.ParseIP(host); {
+		case ip.IsLoopback():
+			reach = "loopback-only"
+		case !ip.IsUnspecified():
+			reach = "one-address"
+		}
+	}
+	line := fmt.Sprintf("ready clients=%s http=%s admin=%s durability=%s reach=%s", p.srv.Addr(), p.http, adminAddr, p.bus.DurabilityText(), reach)
+	if a := p.srv.TLSAddr(); a != nil {
+		line += " tls=" + a.String()
+	}
+	return line
+}
+
+// Ready is nil while clients are served and the views keep up.
+func (p *process) Ready(context.Context) error {
+	return errors.Join(p.bus.Healthy(), p.owners.Ready(), p.node.Ready())
+}
+
+// Status gathers what there is to say about the process.
+func (p *process) Status(ctx context.Context) (admin.Status, error) {
+	st := admin.Status{
+		Version: Version(), PID: os.Getpid(), Started: p.started, Durability: p.bus.DurabilityText(),
+		Listen: p.srv.Addr().String(), HTTP: p.http, Log: p.bus.LogID().String(), Partitions: p.bus.Partitions(),
+		Sessions: p.srv.Sessions(),
+	}
+	if a := p.srv.TLSAddr(); a != nil {
+		st.TLSListen = a.String()
+	}
+	if err := p.Ready(ctx); err != nil {
+		st.NotReady = err.Error()
+	} else {
+		st.Ready = true
+	}
+	for _, s := range p.bus.Streams() {
+		v := p.owners.View(s)
+		last, err := p.bus.LastSequence(ctx, s)
+		if err != nil {
+			return st, fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
+		}
+		st.Streams = append(st.Streams, admin.StreamStatus{Name: s.String(), Last: last, View: v.Name(), Folded: v.Folded(), Committed: v.Committed()})
+	}
+	ans, err := p.node.Ask(ctx, &query.Request{Body: &query.Request_PresenceTotals{PresenceTotals: &query.PresenceTotals{}}})
+	if err != nil {
+		return st, fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
+	}
+	st.DesktopOnline = int(ans.GetPresenceTotals().GetDesktopOnlineUsers())
+	return st, nil
+}
+
+// Replay rebuilds and compares every view while the server goes on.
+func (p *process) Replay(ctx context.Context, _ bool, progress func(view string, done, total uint64)) (admin.ReplayReport, error) {
+	if !p.replaying.TryLock() {
+		return admin.ReplayReport{}, fmt.Errorf("%w: a replay is running", admin.ErrConflict)
+	}
+	defer p.replaying.Unlock()
+	r, err := replayRunning(ctx, p.bus, p.owners, p.log, progress)
+	if err != nil {
+		return admin.ReplayReport{}, err
+	}
+	var out admin.ReplayReport
+	for _, v := range r.Views {
+		out.Views = append(out.Views, admin.ViewReport(v))
+	}
+	return out, nil
+}
