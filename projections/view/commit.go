@@ -140,12 +140,13 @@ func (v *View) committedLocked(o *overlay) (more bool) {
 		v.logger.Info("commits work again", "seq", o.point.Sequence)
 		v.failed = nil
 	}
-	v.committed.Store(o.point.Sequence)
+	committed := o.point.Sequence // reset forgets it
+	v.committed.Store(committed)
 	v.com = nil
 	o.reset()
 	v.spare = o
 	v.waiters = slices.DeleteFunc(v.waiters, func(w waiter) bool {
-		if w.sequence > o.point.Sequence {
+		if w.sequence > committed {
 			return false
 		}
 		w.done <- nil
