@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var (
+	flagRounds     = flag.Int("rounds", 20, "rounds of every kill test")
+	flagSeed       = flag.Uint64("seed", 0, "seed of random choices; 0 takes one")
+	flagDurability = flag.String("durability", "disk,os", "durability levels to test")
+	flagDuration   = flag.Duration("duration", 2*time.Second, "length of load where a test runs for a time")
+	flagRaceChild  = flag.Bool("race-child", false, "build the program with the race detector")
+)
+
+// patience bounds every wait for something that must come. It is no measure of
+// speed: two cores may carry several test binaries.
+const patience = 60 * time.Second
+
+// workDir is where this run's program lies.
+var workDir string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var err error
+	if workDir, err = os.MkdirTemp("", "godwit-e2e-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(workDir)
+	return m.Run()
+}
+
+// build makes the program, once for all tests that run it.
+var build = sync.OnceValues(func() (string, error) {
+	program := filepath.Join(workDir, "godwit")
+	args := []string{"build", "-o", program}
+	if *flagRaceChild {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command("go", append(args, "godwit")...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build of the program: %w\n%s", err, out)
+	}
+	return program, nil
+})
+
+// program is the path of the godwit that this run built.
+func program(t *testing.T) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// random gives a test its source of choices and says the seed where it fails.
+func random(t *testing.T) *rand.Rand {
+	seed := *flagSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("again with: go test ./internal/e2e -run '%s' -args -seed %d -rounds %d", t.Name(), seed, *flagRounds)
+		}
+	})
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// durabilities runs the test at every level that was asked for.
+func durabilities(t *testing.T, test func(t *testing.T, durability string)) {
+	for _, d := range strings.Split(*flagDurability, ",") {
+		t.Run(d, func(t *testing.T) { test(t, d) })
+	}
+}

@@ -1,0 +1,368 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"godwit/internal/admin"
+	"godwit/internal/datadir"
+)
+
+// output gathers the lines of a process, and lets a test wait for one.
+type output struct {
+	mu    sync.Mutex
+	part  []byte
+	lines []string
+	more  chan struct{} // closed and replaced at every line, and at the end
+	ended bool
+}
+
+func newOutput() *output { return &output{more: make(chan struct{})} }
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.part = append(o.part, b...)
+	for {
+		i := bytes.IndexByte(o.part, '\n')
+		if i < 0 {
+			return len(b), nil
+		}
+		o.lines = append(o.lines, string(o.part[:i]))
+		o.part = o.part[i+1:]
+		o.tell()
+	}
+}
+
+func (o *output) tell() {
+	close(o.more)
+	o.more = make(chan struct{})
+}
+
+func (o *output) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.ended {
+		o.ended = true
+		o.tell()
+	}
+}
+
+// length is the number of lines so far, as a mark for [output.find].
+func (o *output) length() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.lines)
+}
+
+// find waits for a line at or after the mark that has all the words.
+func (o *output) find(mark int, words ...string) (string, error) {
+	limit := time.After(patience)
+	for {
+		o.mu.Lock()
+		for ; mark < len(o.lines); mark++ {
+			if has(o.lines[mark], words) {
+				line := o.lines[mark]
+				o.mu.Unlock()
+				return line, nil
+			}
+		}
+		more, ended := o.more, o.ended
+		o.mu.Unlock()
+		if ended {
+			return "", fmt.Errorf("ended without a line with %q:\n%s", words, o.tail())
+		}
+		select {
+		case <-more:
+		case <-limit:
+			return "", fmt.Errorf("no line with %q in %v:\n%s", words, patience, o.tail())
+		}
+	}
+}
+
+func has(line string, words []string) bool {
+	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) })
+}
+
+// count is how many lines have all the words.
+func (o *output) count(words ...string) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := 0
+	for _, l := range o.lines {
+		if has(l, words) {
+			n++
+		}
+	}
+	return n
+}
+
+func (o *output) tail() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return strings.Join(o.lines[max(0, len(o.lines)-60):], "\n")
+}
+
+// server is one godwit process over a data directory.
+type server struct {
+	data               string
+	clients, http, adm string
+	out                *output // standard output and error
+	cmd                *exec.Cmd
+	gone               chan struct{} // closed when the process has ended
+	err                error         // how, once gone is closed
+}
+
+// start runs `godwit up` over the data directory and waits for its ready line. The
+// process is killed at the end of the test at the latest.
+func start(t *testing.T, data string, flags ...string) *server {
+	t.Helper()
+	s, err := tryStart(t, nil, data, flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// tryStart is start that may fail; wrap, where given, is a command that runs the
+// program (strace).
+func tryStart(t *testing.T, wrap []string, data string, flags ...string) (*server, error) {
+	t.Helper()
+	s := launch(t, wrap, data, flags...)
+	line, err := s.out.find(0, "ready", "clients=")
+	if err != nil {
+		s.kill()
+		return nil, fmt.Errorf("start: %w", err)
+	}
+	for _, f := range strings.Fields(line) {
+		switch k, v, _ := strings.Cut(f, "="); k {
+		case "clients":
+			s.clients = v
+		case "http":
+			s.http = v
+		case "admin":
+			s.adm = v
+		}
+	}
+	if s.clients == "" || s.http == "" || s.adm == "" {
+		s.kill()
+		return nil, fmt.Errorf("start: incomplete ready line %q", line)
+	}
+	return s, nil
+}
+
+// launch runs `godwit up` and waits for nothing.
+func launch(t *testing.T, wrap []string, data string, flags ...string) *server {
+	t.Helper()
+	args := append(slices.Clone(wrap), program(t), "up", "--data", data,
+		"--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--password-cost", "64,1")
+	args = append(args, flags...)
+	s := &server{data: data, out: newOutput(), gone: make(chan struct{})}
+	s.cmd = exec.Command(args[0], args[1:]...)
+	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
+	// The process must not outlive a test binary that is killed itself. It leads a
+	// group of its own, so that what runs under strace is met as well.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		s.err = s.cmd.Wait()
+		s.out.end()
+		close(s.gone)
+	}()
+	t.Cleanup(func() {
+		s.kill()
+		if t.Failed() {
+			t.Logf("the end of the log of process %d:\n%s", s.cmd.Process.Pid, s.out.tail())
+		}
+	})
+	return s
+}
+
+// kill ends the process as a power button would, and waits for its end.
+func (s *server) kill() {
+	select {
+	case <-s.gone: // by itself; its number may be somebody else's by now
+	default:
+		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+		<-s.gone
+	}
+}
+
+// over is closed when the process has ended. A nil server, one in this process, never
+// does.
+func (s *server) over() <-chan struct{} {
+	if s == nil {
+		return nil
+	}
+	return s.gone
+}
+
+// stop ends the process as an operator would, and demands that it ends well.
+func (s *server) stop(t *testing.T) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatalf("stop: %v\n%s", err, s.out.tail())
+	}
+	select {
+	case <-s.gone:
+	case <-time.After(patience):
+		_ = s.cmd.Process.Signal(syscall.SIGQUIT) // for the stacks
+		<-s.gone
+		t.Fatalf("did not stop in %v:\n%s", patience, s.out.tail())
+	}
+	if s.err != nil {
+		t.Fatalf("stop: %v\n%s", s.err, s.out.tail())
+	}
+}
+
+// admin is a client of the process's admin API.
+func (s *server) admin(t *testing.T) *admin.Client {
+	t.Helper()
+	_, token, err := datadir.FindAdmin(s.data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return admin.NewClient(s.adm, token)
+}
+
+// register makes people u1, u2, … with their names as passwords, and returns their
+// numbers.
+func (s *server) register(t *testing.T, n int) []uint32 {
+	t.Helper()
+	people := make([]admin.NewPerson, n)
+	for i := range people {
+		people[i] = admin.NewPerson{Name: name(i), Password: name(i)}
+	}
+	client := s.admin(t)
+	err := client.Import(t.Context(), people, func(p admin.ImportProgress) {
+		for _, r := range p.Refused {
+			t.Errorf("import of %s: %s", r.Name, r.Error)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := map[string]uint32{}
+	for p, err := range client.All(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		number[p.Name] = p.Number
+	}
+	ids := make([]uint32, n)
+	for i := range ids {
+		if ids[i] = number[name(i)]; ids[i] == 0 {
+			t.Fatalf("%s is not among the people", name(i))
+		}
+	}
+	return ids
+}
+
+func name(i int) string { return "u" + strconv.Itoa(i+1) }
+
+// ready asks /readyz of the admin port.
+func (s *server) ready(t *testing.T) (status int, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.adm+"/readyz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// rss is the resident memory of the process in bytes.
+func (s *server) rss(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if kb, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			n, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(kb), "kB")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n << 10
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
+}
+
+// godwit runs a command of the program to its end and returns what it printed.
+func godwit(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, program(t), args...).CombinedOutput()
+	return string(out), err
+}
+
+// verify replays the log of a stopped directory beside its views and demands that
+// they are equal.
+func verify(t *testing.T, data string) {
+	t.Helper()
+	if out, err := godwit(t, "replay", "--verify", "--data", data); err != nil {
+		t.Fatalf("godwit replay --verify: %v\n%s", err, out)
+	}
+}
+
+// views lists the view files of a stopped directory.
+func views(t *testing.T, data string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(data, "views", "*.db"))
+	if err != nil || len(files) == 0 {
+		t.Fatal("no view files: ", err)
+	}
+	return files
+}
+
+// copyTree copies a directory of a stopped process, keeping what sparse files hold.
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.RemoveAll(to); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil && !errors.Is(err, os.ErrExist) {
+		t.Fatal(err)
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,606 @@
+package e2e
+
+import (
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"godwit/schema/event"
+)
+
+func md5Hex(s string) string {
+	sum := md5.Sum([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+// world is all that the test knows of who wrote what: the model that the server is
+// held against. Everything in it is under mu, the people's own parts included.
+type world struct {
+	t      *testing.T
+	mu     sync.Mutex
+	rnd    *rand.Rand
+	talks  map[event.ConversationKey]*talk
+	people []*person
+
+	acked   int // sends acked, each once
+	repeats int // sends that went out again after their first way was cut
+	late    int // acks of messages that the history had shown before: the first was lost
+	reads   int
+	pushes  int
+	goal    int
+	reached chan struct{} // closed at acked == goal
+	faults  []string      // what broke a promise
+}
+
+// talk is what the log must hold of a direct conversation.
+type talk struct {
+	acked map[uint32]string // id -> body
+	ids   map[string]uint32 // body -> id
+	read  map[uint32]*cursor
+}
+
+// cursor is what is known of a read cursor: it is at least sure, and may be at one of
+// the ids of reads whose fate is unknown.
+type cursor struct {
+	sure  uint32
+	maybe []uint32
+}
+
+func newWorld(t *testing.T, seed uint64) *world {
+	return &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), talks: map[event.ConversationKey]*talk{}}
+}
+
+func (w *world) talk(a, b uint32) *talk {
+	k := event.Direct(a, b)
+	if w.talks[k] == nil {
+		w.talks[k] = &talk{
+			acked: map[uint32]string{}, ids: map[string]uint32{},
+			read: map[uint32]*cursor{a: {}, b: {}},
+		}
+	}
+	return w.talks[k]
+}
+
+// fault notes a broken promise. The first few are enough.
+func (w *world) fault(format string, args ...any) {
+	if len(w.faults) < 20 {
+		w.faults = append(w.faults, fmt.Sprintf(format, args...))
+	}
+}
+
+// check fails the test with what has been noted.
+func (w *world) check() {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.faults) > 0 {
+		w.t.Fatal("promises broken:\n", strings.Join(w.faults, "\n"))
+	}
+}
+
+// person is a client that remembers, as clients do, what it has shown.
+type person struct {
+	w      *world
+	name   string
+	device int
+	at     string // where it connects to
+	id     uint32
+	peers  []uint32
+
+	session *session
+	writes  bool
+	window  int
+	made    int     // messages made, for their bodies
+	seq     uint16  // of the last send
+	pending []*sent // unacked, in the order they were made
+	held    map[uint32]*held
+	ended   bool // the test ended the session
+}
+
+// sent is a message on its way.
+type sent struct {
+	to   uint32
+	seq  uint16
+	body string
+}
+
+// held is what a client holds of its talk with one peer.
+type held struct {
+	got    map[uint32]string // id -> body, by ack, push or history
+	whole  uint32            // 1..whole are all in got
+	pushed uint32            // the highest id pushed in this session
+	synced bool              // the history was answered in this session,
+	head   uint32            // up to here
+}
+
+// populate makes the people of the world out of registered numbers.
+func (w *world) populate(ids []uint32, window int) {
+	for i := range ids {
+		w.add(ids, i, deviceWindows, window)
+	}
+}
+
+// phones adds second devices to the first few people: they only listen.
+func (w *world) phones(ids []uint32, n int) {
+	for i := range n {
+		w.add(ids, i, deviceAndroid, 0)
+	}
+}
+
+func (w *world) add(ids []uint32, i, device, window int) {
+	p := &person{w: w, name: name(i), device: device, id: ids[i], window: window, held: map[uint32]*held{}}
+	for _, peer := range ids {
+		if peer != p.id {
+			p.peers = append(p.peers, peer)
+			p.held[peer] = &held{got: map[uint32]string{}}
+		}
+	}
+	w.people = append(w.people, p)
+}
+
+// each runs f for everybody at once.
+func (w *world) each(f func(p *person) error) {
+	w.t.Helper()
+	errs := make([]error, len(w.people))
+	var all sync.WaitGroup
+	for i, p := range w.people {
+		all.Go(func() { errs[i] = f(p) })
+	}
+	all.Wait()
+	w.check()
+	if err := errors.Join(errs...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// connect logs in. Nothing is sent but the login.
+func (p *person) connect(addr string) error {
+	p.w.mu.Lock()
+	p.ended, p.writes = false, false
+	for _, h := range p.held {
+		h.pushed, h.head, h.synced = 0, 0, false
+	}
+	p.w.mu.Unlock()
+	s, err := open(addr, p.name, p.device, p.hear)
+	if err != nil {
+		return err
+	}
+	if s.user != p.id {
+		return fmt.Errorf("%s is user %d, was %d", p.name, s.user, p.id)
+	}
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	p.session = s
+	return nil
+}
+
+// leave closes the socket without a word.
+func (p *person) leave() {
+	p.w.mu.Lock()
+	p.ended, p.writes = true, false
+	s := p.session
+	p.w.mu.Unlock()
+	s.close()
+}
+
+// sync asks for what was missed, as a client does at its return: unread, then each
+// history down to what it holds whole.
+func (p *person) sync(quiet bool) error {
+	unread := map[uint32]fields{}
+	err := p.session.ask(cmdUnread, body(p.id), func(a packet) {
+		if a.command != cmdUnreadRes {
+			p.w.fault("%s: unread answered with %#04x", p.name, a.command)
+		}
+		for _, v := range a.body[3] {
+			if f, err := parse(v.bytes); err == nil {
+				unread[f.u32(1)] = f
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, peer := range p.peers {
+		if err := p.fetch(peer, p.held[peer]); err != nil {
+			return err
+		}
+		p.w.mu.Lock()
+		p.checkUnread(peer, unread[peer], quiet)
+		p.w.mu.Unlock()
+	}
+	return nil
+}
+
+const page = 50
+
+// fetch reads the history with a peer from its newest message down to what is held
+// without a hole.
+func (p *person) fetch(peer uint32, h *held) error {
+	for begin, through := uint32(0), false; !through; {
+		err := p.session.ask(cmdHistory, body(p.id, 1, peer, begin, page), func(a packet) {
+			p.w.mu.Lock()
+			defer p.w.mu.Unlock()
+			begin, through = p.page(peer, h, begin, a)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// page takes one answer of a history, and tells where the next begins.
+func (p *person) page(peer uint32, h *held, begin uint32, a packet) (next uint32, through bool) {
+	if a.command != cmdHistoryRes || a.body.u32(4) != begin {
+		p.w.fault("%s: history from %d answered with %#04x from %d", p.name, begin, a.command, a.body.u32(4))
+		return 0, true
+	}
+	highest, lowest := uint32(0), uint32(0)
+	for _, v := range a.body[5] {
+		m, err := parse(v.bytes)
+		if err != nil {
+			p.w.fault("%s: history: %v", p.name, err)
+			return 0, true
+		}
+		id := m.u32(1)
+		if highest == 0 {
+			highest = id
+		} else if id != lowest-1 {
+			p.w.fault("%s: history with %d goes from %d to %d", p.name, peer, lowest, id)
+		}
+		lowest = id
+		p.hold(peer, h, id, m.text(5), "history")
+		if m.u32(2) == p.id {
+			p.w.talk(p.id, peer).read[p.id].reach(id)
+		}
+	}
+	if begin == 0 {
+		if h.pushed > highest {
+			p.w.fault("%s: history with %d ends at %d after %d was pushed", p.name, peer, highest, h.pushed)
+		}
+		h.synced, h.head = true, highest
+	}
+	return lowest - 1, len(a.body[5]) < page || lowest <= h.whole+1
+}
+
+// hold takes a message that came; another body under its id is a fault.
+func (p *person) hold(peer uint32, h *held, id uint32, body, how string) {
+	if id == 0 {
+		p.w.fault("%s: %s of id 0 with %d", p.name, how, peer)
+		return
+	}
+	if before, ok := h.got[id]; ok && before != body {
+		p.w.fault("%s: %s with %d: id %d is %q and was %q", p.name, how, peer, id, body, before)
+	}
+	if acked, ok := p.w.talk(p.id, peer).acked[id]; ok && acked != body {
+		p.w.fault("%s: %s with %d: id %d is %q and was acked as %q", p.name, how, peer, id, body, acked)
+	}
+	h.got[id] = body
+	h.fill()
+}
+
+func (h *held) fill() {
+	for {
+		if _, ok := h.got[h.whole+1]; !ok {
+			return
+		}
+		h.whole++
+	}
+}
+
+// reach moves the sure part of a cursor.
+func (c *cursor) reach(id uint32) {
+	c.sure = max(c.sure, id)
+	c.maybe = slices.DeleteFunc(c.maybe, func(m uint32) bool { return m <= c.sure })
+}
+
+// checkUnread holds an unread entry (nil: none) against unread = head - cursor. The
+// person's own sends and reads must have been answered or cut off. quiet: nobody
+// writes, so the history ends where the unread count did.
+func (p *person) checkUnread(peer uint32, f fields, quiet bool) {
+	c := p.w.talk(p.id, peer).read[p.id]
+	head, n := p.held[peer].head, uint32(0)
+	if f != nil {
+		head, n = f.u32(4), f.u32(3)
+		if n == 0 || n > head {
+			p.w.fault("%s: %d unread of %d with %d", p.name, n, head, peer)
+			return
+		}
+	} else if !quiet {
+		return // all was read up to a head that only the server knows
+	}
+	if at := head - n; at != c.sure && !slices.Contains(c.maybe, at) && !p.own(peer, at) {
+		p.w.fault("%s: unread with %d is %d of %d, so the cursor is at %d; it must be at %d or one of %v", p.name, peer, n, head, at, c.sure, c.maybe)
+	} else {
+		c.reach(at)
+	}
+}
+
+// own tells whether the message is the person's own: it was stored, but its ack cut
+// off, and it moved the cursor.
+func (p *person) own(peer, id uint32) bool {
+	return strings.HasPrefix(p.held[peer].got[id], p.name+">")
+}
+
+// talkOn sends what is pending again, the same bytes under the same numbers, and
+// keeps the window full from then on.
+func (p *person) talkOn() error {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	for _, m := range p.pending {
+		p.w.repeats++
+		if err := p.write(m); err != nil {
+			return err
+		}
+	}
+	p.writes = true
+	return p.top()
+}
+
+// top fills the window.
+func (p *person) top() error {
+	for p.writes && len(p.pending) < p.window {
+		p.made++
+		p.seq = p.seq%0xefff + 1
+		m := &sent{to: p.peers[p.w.rnd.IntN(len(p.peers))], seq: p.seq}
+		m.body = fmt.Sprintf("%s>%d #%d %s", p.name, m.to, p.made, strings.Repeat("x", p.w.rnd.IntN(200)))
+		p.pending = append(p.pending, m)
+		if err := p.write(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *person) write(m *sent) error {
+	return p.session.send(cmdMessage, m.seq, body(p.id, m.to, 0, 0, 1, m.body))
+}
+
+// hear takes what the server sends unasked, in order.
+func (p *person) hear(a packet) {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	switch a.command {
+	case cmdAck:
+		p.ack(a)
+	case cmdMessage:
+		p.push(a)
+	case cmdKicked:
+		p.w.fault("%s was kicked, reason %d", p.name, a.body.u32(2))
+	case cmdStatus, cmdDesktop, cmdReadNotice, cmdHeartbeat:
+	default:
+		p.w.fault("%s: unasked %#04x", p.name, a.command)
+	}
+}
+
+func (p *person) ack(a packet) {
+	i := slices.IndexFunc(p.pending, func(m *sent) bool { return m.seq == a.seq })
+	if i < 0 {
+		p.w.fault("%s: ack of seq %d, which is not pending", p.name, a.seq)
+		return
+	}
+	m, id := p.pending[i], a.body.u32(3)
+	p.pending = slices.Delete(p.pending, i, i+1)
+	if a.body.u32(1) != p.id || a.body.u32(2) != m.to || a.body.u32(4) != 1 {
+		p.w.fault("%s: ack to %d of session %d, type %d", p.name, a.body.u32(1), a.body.u32(2), a.body.u32(4))
+	}
+	t := p.w.talk(p.id, m.to)
+	if other, ok := t.acked[id]; ok {
+		p.w.fault("%s: id %d with %d was acked for %q and now for %q", p.name, id, m.to, other, m.body)
+	}
+	t.acked[id], t.ids[m.body] = m.body, id
+	t.read[p.id].reach(id)
+	if h := p.held[m.to]; h.got[id] == m.body {
+		p.w.late++
+	}
+	p.hold(m.to, p.held[m.to], id, m.body, "ack")
+	if p.w.acked++; p.w.acked == p.w.goal {
+		close(p.w.reached)
+	}
+	_ = p.top() // a cut connection is met by its reader
+}
+
+func (p *person) push(a packet) {
+	p.w.pushes++
+	from, to, id, text := a.body.u32(1), a.body.u32(2), a.body.u32(3), a.body.text(6)
+	peer := from
+	if from == p.id {
+		peer = to // of an earlier session of this person
+	}
+	h := p.held[peer]
+	switch {
+	case a.seq != 0:
+		p.w.fault("%s: push with seq %d", p.name, a.seq)
+	case h == nil || from != p.id && to != p.id:
+		p.w.fault("%s: push of a message from %d to %d", p.name, from, to)
+		return
+	case id <= h.pushed:
+		p.w.fault("%s: push of id %d from %d after %d", p.name, id, from, h.pushed)
+	case h.synced && h.whole < id-1:
+		p.w.fault("%s: push of id %d from %d, but %d never came", p.name, id, from, h.whole+1)
+	case h.synced && h.got[id] != "" && !p.own(peer, id):
+		p.w.fault("%s: push of id %d from %d, which was in an answer", p.name, id, from)
+	}
+	h.pushed = id
+	p.hold(peer, h, id, text, "push")
+	if from != p.id && h.synced && p.writes && p.w.rnd.IntN(8) == 0 {
+		p.w.reads++
+		c := p.w.talk(p.id, peer).read[p.id]
+		if id > c.sure {
+			c.maybe = append(c.maybe, id)
+		}
+		_ = p.session.send(cmdRead, 0, body(p.id, peer, id, 1)) // as above
+	}
+}
+
+// inFlight is how many sends wait for their ack.
+func (w *world) inFlight() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, p := range w.people {
+		n += len(p.pending)
+	}
+	return n
+}
+
+// await waits until so many more sends have been acked.
+func (w *world) await(acks int, s *server) {
+	w.t.Helper()
+	w.mu.Lock()
+	w.goal, w.reached = w.acked+acks, make(chan struct{})
+	reached := w.reached
+	w.mu.Unlock()
+	w.wait(reached, s, fmt.Sprintf("%d acks", acks))
+}
+
+func (w *world) wait(reached <-chan struct{}, s *server, what string) {
+	w.t.Helper()
+	select {
+	case <-reached:
+	case <-s.over():
+		w.t.Fatalf("no %s: the server ended: %v", what, s.err)
+	case <-time.After(patience):
+		w.check()
+		w.t.Fatalf("no %s in %v; %d in flight", what, patience, w.inFlight())
+	}
+	w.check()
+}
+
+// quiet stops the writing and waits until every send is acked.
+func (w *world) quiet(s *server) {
+	w.t.Helper()
+	w.mu.Lock()
+	left := 0
+	for _, p := range w.people {
+		p.writes = false
+		left += len(p.pending)
+	}
+	w.goal, w.reached = w.acked+left, make(chan struct{})
+	reached := w.reached
+	if left == 0 {
+		close(w.reached)
+		w.goal = -1
+	}
+	w.mu.Unlock()
+	w.wait(reached, s, fmt.Sprintf("last %d acks", left))
+}
+
+// settle demands, in a quiet world, that everybody holds each message of his talks,
+// without asking for it: what the history of this session's beginning did not bring
+// must be pushed.
+func (w *world) settle() {
+	w.t.Helper()
+	// A request answered after all pushes up to its position flushes them.
+	w.each(func(p *person) error {
+		for _, peer := range p.peers {
+			var latest uint32
+			if err := p.session.ask(cmdLatest, body(p.id, 1, peer), func(a packet) { latest = a.body.u32(4) }); err != nil {
+				return err
+			}
+			w.mu.Lock()
+			if h := p.held[peer]; h.whole != latest {
+				w.fault("%s: the talk with %d has %d messages, and %d never came", p.name, peer, latest, h.whole+1)
+			}
+			if n := uint32(len(w.talk(p.id, peer).acked)); latest != n {
+				w.fault("the talk of %d and %d has %d messages, %d were acked", p.id, peer, latest, n)
+			}
+			w.mu.Unlock()
+		}
+		return nil
+	})
+}
+
+// audit reads everything from the beginning, and holds it against the model: in a
+// quiet world every acked message is in the history exactly once under its id, ids
+// are 1..n, and unread = head - cursor.
+func (w *world) audit() {
+	w.t.Helper()
+	w.each(func(p *person) error {
+		for _, peer := range p.peers {
+			fresh := &held{got: map[uint32]string{}, synced: true}
+			if err := p.fetch(peer, fresh); err != nil {
+				return err
+			}
+			w.mu.Lock()
+			if t := w.talk(p.id, peer); !maps.Equal(fresh.got, t.acked) {
+				w.fault("%s: history with %d: %s", p.name, peer, difference(fresh.got, t.acked))
+			} else if int(fresh.whole) != len(t.acked) || len(t.ids) != len(t.acked) {
+				w.fault("%s: history with %d: %d messages, %d bodies, ids without a hole up to %d", p.name, peer, len(t.acked), len(t.ids), fresh.whole)
+			}
+			w.mu.Unlock()
+			if p.device != deviceWindows {
+				continue // one cursor, so only one of the devices may move it here
+			}
+			if err := p.auditUnread(peer); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// auditUnread reads up to a random id and asks for the count, on one connection.
+func (p *person) auditUnread(peer uint32) error {
+	p.w.mu.Lock()
+	t := p.w.talk(p.id, peer)
+	head := uint32(len(t.acked))
+	at := uint32(p.w.rnd.IntN(int(head) + 2)) // one beyond the head, at times
+	p.w.mu.Unlock()
+	if err := p.session.send(cmdRead, 0, body(p.id, peer, at, 1)); err != nil {
+		return err
+	}
+	return p.session.ask(cmdUnread, body(p.id), func(a packet) {
+		p.w.mu.Lock()
+		defer p.w.mu.Unlock()
+		total, n, sum := a.body.u32(2), uint32(0), uint32(0)
+		for _, v := range a.body[3] {
+			f, err := parse(v.bytes)
+			if err != nil {
+				p.w.fault("%s: unread: %v", p.name, err)
+				return
+			}
+			if sum += f.u32(3); f.u32(1) == peer {
+				n = f.u32(3)
+			}
+		}
+		if sum != total {
+			p.w.fault("%s: unread total is %d, its parts are %d", p.name, total, sum)
+		}
+		c := t.read[p.id]
+		got := head - n
+		switch want := max(c.sure, min(at, head)); {
+		case n > head:
+			p.w.fault("%s: %d unread of %d with %d", p.name, n, head, peer)
+		case got != want && !slices.Contains(c.maybe, got):
+			p.w.fault("%s: unread with %d is %d of %d after reading up to %d; cursor was %d or one of %v", p.name, peer, n, head, at, c.sure, c.maybe)
+		case got < want:
+			p.w.fault("%s: cursor with %d moved back to %d from %d", p.name, peer, got, want)
+		}
+		c.reach(got)
+	})
+}
+
+func difference(got, want map[uint32]string) string {
+	var lines []string
+	for id, b := range got {
+		if want[id] != b {
+			lines = append(lines, fmt.Sprintf("id %d is %.20q, acked was %.20q", id, b, want[id]))
+		}
+	}
+	for id, b := range want {
+		if _, ok := got[id]; !ok {
+			lines = append(lines, fmt.Sprintf("id %d, acked as %.20q, is missing", id, b))
+		}
+	}
+	slices.Sort(lines)
+	return fmt.Sprintf("%d differences: %s", len(lines), strings.Join(lines[:min(5, len(lines))], "; "))
+}
