@@ -16,7 +16,7 @@ func (p NewPerson) Check() error {
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	if !utf8.ValidString(p.Nick) || utf8.RuneCountInString(p.Nick) > MaxNick || strings.ContainsFunc(p.Nick, unicode.IsControl) {
-		return fmt.Errorf("%w: nick %q of %s: give at most %d printable characters", ErrInvalid, p.Nick, p.Name, MaxNick)
+		return invalidf("nick %q of %s: give at most %d printable characters", p.Nick, p.Name, MaxNick)
 	}
 	return nil
 }
@@ -28,7 +28,7 @@ func CheckName(name string) error {
 		return unicode.IsSpace(r) || unicode.IsControl(r) || r == '/' || r == utf8.RuneError
 	}
 	if n := utf8.RuneCountInString(name); n == 0 || n > MaxName || strings.ContainsFunc(name, bad) || strings.HasPrefix(name, "-") || strings.Trim(name, ".") == "" {
-		return fmt.Errorf("%w: name %q: give 1 to %d characters without spaces and slashes, not beginning with -", ErrInvalid, name, MaxName)
+		return invalidf("name %q: give 1 to %d characters without spaces and slashes, not beginning with -", name, MaxName)
 	}
 	return nil
 }
@@ -36,7 +36,12 @@ func CheckName(name string) error {
 // CheckPassword refuses an empty or oversized password.
 func CheckPassword(password string) error {
 	if n := len(password); n == 0 || n > MaxPassword {
-		return fmt.Errorf("%w: password of %d bytes: give 1 to %d", ErrInvalid, n, MaxPassword)
+		return invalidf("password of %d bytes: give 1 to %d", n, MaxPassword)
 	}
 	return nil
+}
+
+// invalidf is an ErrInvalid whose text says it all.
+func invalidf(format string, args ...any) error {
+	return &tagged{ErrInvalid, fmt.Errorf(format, args...)}
 }

@@ -197,14 +197,14 @@ func readLines(body io.Reader) ([]NewPerson, error) {
 		}
 		var p NewPerson
 		if err := decode(bytes.NewReader(line), &p); err != nil {
-			return nil, fmt.Errorf("%w: line %d is no person: %w", ErrInvalid, n, err)
+			return nil, invalidf("line %d is no person: %w", n, err)
 		}
 		if people = append(people, p); len(people) > MaxImport {
-			return nil, fmt.Errorf("%w: more than %d people in one import: send several", ErrInvalid, MaxImport)
+			return nil, invalidf("more than %d people in one import: send several", MaxImport)
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("%w: read people: %w", ErrInvalid, err)
+		return nil, invalidf("read people: %w", err)
 	}
 	return people, nil
 }
@@ -214,7 +214,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
 	after, errA := strconv.ParseUint(orZero(q.Get("after")), 10, 32)
 	limit, errL := strconv.ParseUint(orZero(q.Get("limit")), 10, 32)
 	if err := errors.Join(errA, errL); err != nil {
-		return fmt.Errorf("%w: after and limit are whole numbers", ErrInvalid)
+		return invalidf("after and limit are whole numbers")
 	}
 	if limit == 0 || limit > MaxPage {
 		limit = MaxPage
@@ -272,7 +272,7 @@ func (h *handler) replay(w http.ResponseWriter, r *http.Request) error {
 	if v := r.URL.Query().Get("verify"); v != "" {
 		var err error
 		if verify, err = strconv.ParseBool(v); err != nil {
-			return fmt.Errorf("%w: verify is true or false", ErrInvalid)
+			return invalidf("verify is true or false")
 		}
 	}
 	s := newStream(w)
@@ -340,7 +340,7 @@ func (s *stream) send(line any, must bool) bool {
 
 func readJSON(w http.ResponseWriter, r *http.Request, to any) error {
 	if err := decode(http.MaxBytesReader(w, r.Body, MaxBody), to); err != nil {
-		return fmt.Errorf("%w: body: %w", ErrInvalid, err)
+		return invalidf("body: %w", err)
 	}
 	return nil
 }

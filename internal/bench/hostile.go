@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -48,6 +49,14 @@ func HostileKinds() []string {
 	return all
 }
 
+// CheckHostile refuses a kind that there is not; its text is what would be accepted.
+func CheckHostile(kind string) error {
+	if _, ok := hostileKinds[kind]; ok || kind == "" {
+		return nil
+	}
+	return fmt.Errorf("give %s", strings.Join(slices.Sorted(maps.Keys(hostileKinds)), ", "))
+}
+
 // HostileReport is what misbehaving clients got done.
 type HostileReport struct {
 	Kind        string `json:"kind"`
@@ -83,10 +92,10 @@ func startHostile(ctx context.Context, kind string, count int, o Options, accoun
 	if kind == "" {
 		return func() *HostileReport { return nil }, nil
 	}
-	k, ok := hostileKinds[kind]
-	if !ok {
-		return nil, fmt.Errorf("no hostile client is called %q: there are %s", kind, strings.Join(HostileKinds(), "; "))
+	if err := CheckHostile(kind); err != nil {
+		return nil, fmt.Errorf("hostile clients %q: %w", kind, err)
 	}
+	k := hostileKinds[kind]
 	if count <= 0 {
 		count = k.count
 	}

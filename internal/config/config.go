@@ -30,6 +30,14 @@ const FileFlag = "config"
 // ErrSetting is wrapped by every refusal of a setting.
 var ErrSetting = errors.New("bad setting")
 
+// said is a refusal that needs no more words than its own. It is ErrSetting.
+type said struct{ error }
+
+func (s said) Is(target error) bool { return target == ErrSetting }
+func (s said) Unwrap() error        { return s.error }
+
+func refusef(format string, args ...any) error { return said{fmt.Errorf(format, args...)} }
+
 // SettingError is a value that was refused. It is ErrSetting.
 type SettingError struct {
 	Where string // the flag, variable or key, as the user would write it
@@ -125,14 +133,14 @@ func readFile(cmd *cobra.Command, env *viper.Viper) (v *viper.Viper, name string
 	}
 	if err := v.ReadInConfig(); err != nil {
 		if _, ok := errors.AsType[*os.PathError](err); ok {
-			return nil, "", fmt.Errorf("%w: cannot read the configuration file: %w", ErrSetting, err)
+			return nil, "", refusef("cannot read the configuration file: %w", err)
 		}
-		return nil, "", fmt.Errorf("%w: %s is no configuration file: %w", ErrSetting, name, err)
+		return nil, "", refusef("%s is no configuration file: %w", name, err)
 	}
 	known := settings(cmd.Root())
 	for _, key := range slices.Sorted(slices.Values(v.AllKeys())) {
 		if !slices.Contains(known, key) {
-			return nil, "", fmt.Errorf("%w: %s has the unknown key %q%s", ErrSetting, name, key, suggest(key, known))
+			return nil, "", refusef("%s has the unknown key %q%s", name, key, suggest(key, known))
 		}
 	}
 	return v, name, nil
@@ -196,7 +204,7 @@ func FlagError(cmd *cobra.Command, err error) error {
 		f := bad.GetFlag()
 		return &SettingError{Where: "--" + f.Name, Value: bad.GetValue(), Mend: Mend(f, bad.Unwrap())}
 	}
-	return fmt.Errorf("%w: %w; see %s --help", ErrSetting, err, cmd.CommandPath())
+	return refusef("%w; see %s --help", err, cmd.CommandPath())
 }
 
 // Mend says what a flag would accept: our own values say it themselves, those of

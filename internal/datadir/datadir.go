@@ -24,8 +24,9 @@ import (
 )
 
 const (
-	lockFile  = "lock"
-	tokenFile = "admin.token"
+	lockFile = "lock"
+	// TokenFile is the name of the file with the bearer token.
+	TokenFile = "admin.token"
 	addrFile  = "admin.addr"
 )
 
@@ -119,14 +120,14 @@ func (d *Dir) Views() string { return filepath.Join(d.path, "views") }
 // Token returns the bearer token of the admin API and makes it at the first call
 // ever: 256 random bits as text, in a file that only its owner may read.
 func (d *Dir) Token() (string, error) {
-	token, err := ReadToken(filepath.Join(d.path, tokenFile))
+	token, err := ReadToken(filepath.Join(d.path, TokenFile))
 	if !errors.Is(err, fs.ErrNotExist) {
 		return token, err
 	}
 	var b [32]byte
 	rand.Read(b[:])
 	token = base64.RawURLEncoding.EncodeToString(b[:])
-	if err := replaceFile(filepath.Join(d.path, tokenFile), token+"\n"); err != nil {
+	if err := replaceFile(filepath.Join(d.path, TokenFile), token+"\n"); err != nil {
 		return "", fmt.Errorf("make admin token: %w", err)
 	}
 	return token, nil
@@ -192,7 +193,7 @@ func FindAdmin(path string) (addr, token string, err error) {
 	if err != nil {
 		return "", "", fmt.Errorf("admin address: %w", err)
 	}
-	token, err = ReadToken(filepath.Join(path, tokenFile))
+	token, err = ReadToken(filepath.Join(path, TokenFile))
 	return strings.TrimSpace(string(text)), token, err
 }
 
