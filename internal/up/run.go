@@ -139,6 +139,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	run.start("http", serveHTTP(public, &connector.Discovery{Server: srv, Advertise: cfg.Advertise}))
 	fmt.Fprintln(cfg.Out, p.readyLine(private.Addr().String()))
+	log.Info("ready", "version", Version(), "durability", b.DurabilityText(), "log", b.LogID())
 	select {
 	case <-ctx.Done():
 		log.Info("draining")
@@ -221,7 +222,11 @@ func (p *process) readyLine(adminAddr string) string {
 			reach = "one-address"
 		}
 	}
-	line := fmt.Sprintf("ready clients=%s http=%s admin=%s durability=%s reach=%s", p.srv.Addr(), p.http, adminAddr, p.bus.DurabilityText(), reach)
+	durability := string(p.cfg.Durability)
+	if p.cfg.NATSURL != "" {
+		durability = "external"
+	}
+	line := fmt.Sprintf("ready clients=%s http=%s admin=%s durability=%s reach=%s", p.srv.Addr(), p.http, adminAddr, durability, reach)
 	if a := p.srv.TLSAddr(); a != nil {
 		line += " tls=" + a.String()
 	}
