@@ -140,7 +140,7 @@ func BenchmarkPaced(b *testing.B) {
 	bs := bustest.Start(b, bustest.Partitions(8), bustest.WithConfig(func(c *bus.Config) { c.Durability = bus.Disk }), bustest.WithConfig(quiet))
 	w := bs.NewWriter(life())
 	ev := message(string(make([]byte, 200)))
-	began, used := time.Now(), cpu(b)
+	began, used := time.Now(), rus(b)
 	i := 0
 	for b.Loop() {
 		// 30 of them each millisecond.
@@ -157,10 +157,10 @@ func BenchmarkPaced(b *testing.B) {
 	st := bs.Stats()
 	b.ReportMetric(float64(st.Events)/float64(st.Records), "events/record")
 	b.ReportMetric(float64(st.Records)/b.Elapsed().Seconds(), "records/s")
-	b.ReportMetric(float64((cpu(b)-used).Microseconds())/float64(i), "cpu-µs/event")
+	b.ReportMetric(float64((rus(b)-used).Microseconds())/float64(i), "cpu-µs/event")
 }
 
-func cpu(b *testing.B) time.Duration {
+func rus(b testing.TB) time.Duration {
 	var ru syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &ru); err != nil {
 		b.Fatal(err)

@@ -76,6 +76,8 @@ type Bus struct {
 	wg        sync.WaitGroup // everything the bus itself runs
 	changed   signal         // the events connection was lost or is back
 	health    health
+	trouble   atomic.Bool // a bucket could not be written
+	stopped   atomic.Bool // a test has stopped the server and will start it
 	acks      ackMux
 	receivers receivers
 	writers   writers
@@ -186,8 +188,12 @@ func (b *Bus) control() Control {
 		CutConnections: func() error {
 			return errors.Join(b.events.ForceReconnect(), b.pushes.ForceReconnect(), b.queries.ForceReconnect())
 		},
-		StopServer: func() { b.emb.stop() },
+		StopServer: func() {
+			b.stopped.Store(true)
+			b.emb.stop()
+		},
 		StartServer: func() error {
+			defer b.stopped.Store(false)
 			ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
 			defer cancel()
 			return b.emb.start(ctx)

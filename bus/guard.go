@@ -96,11 +96,13 @@ func (b *Bus) setOverdue(s event.Stream, by int) {
 	h.waiting[s] += by
 }
 
+// suspicious tells whether the store is worth a look: something is refused, late, or
+// held back anyway.
 func (b *Bus) suspicious() bool {
 	h := &b.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.refused) > 0 || errors.Is(h.hold, ErrFrozen) {
+	if len(h.refused) > 0 || h.hold != nil || b.trouble.Load() {
 		return true
 	}
 	for _, n := range h.waiting {
@@ -126,7 +128,7 @@ func (b *Bus) watch() {
 			return
 		case <-t.C:
 		}
-		if !errors.Is(b.guard(), ErrFrozen) {
+		if !errors.Is(b.guard(), ErrFrozen) || b.stopped.Load() {
 			if time.Since(restarted) > time.Minute {
 				pause = b.hooks.guardEvery()
 			}
@@ -147,13 +149,14 @@ func (b *Bus) guard() error {
 	if b.emb == nil {
 		return nil
 	}
+	space := b.space()
 	var frozen error
-	if b.suspicious() {
+	if space != nil || b.suspicious() {
 		if frozen = b.frozen(); frozen != nil {
 			frozen = fmt.Errorf("%w: %w", ErrFrozen, frozen)
 		}
 	}
-	b.setHold(errors.Join(b.space(), frozen))
+	b.setHold(errors.Join(space, frozen))
 	return frozen
 }
 

@@ -52,11 +52,6 @@ func (b *Bus) ensureBuckets(ctx context.Context) error {
 	}
 	leases := bucket(leaseBucket)
 	leases.MaxAge, leases.Duplicates = LeaseTTL, LeaseTTL
-	if b.emb != nil {
-		// Nobody outside this process can hold one, and it holds none after a crash: a
-		// renewal is not worth an fsync.
-		leases.PersistMode = jetstream.AsyncPersistMode
-	}
 	for _, cfg := range []jetstream.StreamConfig{bucket(epochBucket), leases} {
 		if _, err := b.js.CreateStream(ctx, cfg); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return fmt.Errorf("bus: create bucket %s: %w", cfg.Name, err)
@@ -108,8 +103,10 @@ func (b *Bus) set(ctx context.Context, bucket, key, value string, expect uint64,
 	defer cancel()
 	r, err := b.events.RequestMsgWithContext(ctx, m)
 	if err != nil {
+		b.trouble.Store(true) // a frozen store gives no answer
 		return 0, fmt.Errorf("bus: set %s: %w", m.Subject, err)
 	}
+	b.trouble.Store(false)
 	a := parseAck(r)
 	switch {
 	case a.err == nil:
