@@ -30,57 +30,68 @@ func (n *Node) Ask(ctx context.Context, q *query.Request) (*query.Answer, error)
 	case *query.Request_Statuses, *query.Request_SessionLive, *query.Request_Lives, *query.Request_SessionsOf, *query.Request_PresenceTotals:
 		s, subject = event.Presence, bus.PresenceQuery
 	}
-	n.mu.Lock()
-	if len(n.streams) == 0 {
-		n.mu.Unlock()
-		return nil, ErrUnavailable
-	}
-	n.atLeast(q, n.streams[s])
-	n.mu.Unlock()
-	return n.ask(ctx, subject, q)
-}
-
-// atLeast asks for what the node has seen of a stream, or more if q says so
-// already; n.mu is held.
-func (n *Node) atLeast(q *query.Request, st *stream) {
-	for _, al := range q.AtLeast {
-		if al.Stream == uint32(st.s) {
-			al.Sequence = max(al.Sequence, st.seen)
-			return
-		}
-	}
-	q.AtLeast = append(q.AtLeast, &query.AtLeast{Stream: uint32(st.s), Sequence: st.seen, Epoch: st.epoch[:]})
-}
-
-func (n *Node) ask(ctx context.Context, subject string, q *query.Request) (*query.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.AskTimeout)
 	defer cancel()
-	return n.askUntil(ctx, q, func() (string, bool) { return subject, true })
+	return n.askUntil(ctx, q, s, func(*stream) string { return subject })
 }
 
-// askUntil asks again, until ctx ends, where the answerer was away, behind, or no
-// longer the owner.
-func (n *Node) askUntil(ctx context.Context, q *query.Request, subject func() (string, bool)) (*query.Answer, error) {
+// atLeast asks for what the node has seen of a stream, or more if al says so
+// already; n.mu is held.
+func atLeast(asked []*query.AtLeast, st *stream) []*query.AtLeast {
+	epoch := st.epoch
+	all := make([]*query.AtLeast, 0, len(asked)+1)
+	own := &query.AtLeast{Stream: uint32(st.s), Sequence: st.seen, Epoch: epoch[:]}
+	for _, al := range asked {
+		if al.Stream == own.Stream {
+			own.Sequence = max(own.Sequence, al.Sequence)
+		} else {
+			all = append(all, al)
+		}
+	}
+	return append(all, own)
+}
+
+// askUntil asks about stream s again, until ctx ends, where the answerer was away,
+// behind, of another epoch, or no longer the owner.
+func (n *Node) askUntil(ctx context.Context, q *query.Request, s event.Stream, subject func(st *stream) string) (*query.Answer, error) {
 	var last error = ErrUnavailable
 	for {
-		if sub, ok := subject(); ok {
-			ans, err := n.askOnce(ctx, sub, q)
+		var to string
+		ask := &query.Request{Body: q.Body}
+		n.mu.Lock()
+		if int(s) < len(n.streams) {
+			st, life := n.streams[s], n.life
+			to = subject(st)
+			ask.Life, ask.AtLeast = life[:], atLeast(q.AtLeast, st)
+		}
+		n.mu.Unlock()
+		if to != "" {
+			ans, err := n.askOnce(ctx, to, ask)
 			if err == nil {
 				return ans, nil
 			}
 			last = err
-			if ae, ok := errors.AsType[*AnswerError](err); ok && (ae.Code == query.Code_CODE_BAD_REQUEST || ae.Code == query.Code_CODE_INTERNAL || ae.Code == query.Code_CODE_EPOCH) {
+			if final(err) {
 				return nil, err
 			}
 		}
-		sleep(ctx, 50*time.Millisecond)
+		sleep(ctx, retryEvery)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, last)
 		}
 	}
 }
 
+// final tells an answer that asking again does not change.
+func final(err error) bool {
+	ae, ok := errors.AsType[*AnswerError](err)
+	return ok && (ae.Code == query.Code_CODE_BAD_REQUEST || ae.Code == query.Code_CODE_INTERNAL)
+}
+
 func (n *Node) askOnce(ctx context.Context, subject string, q *query.Request) (*query.Answer, error) {
+	// An answerer that dies with the question answers nothing: leave time to ask another.
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.AskTimeout/2)
+	defer cancel()
 	if deadline, ok := ctx.Deadline(); ok {
 		q.WaitMs = max(1, time.Until(deadline).Milliseconds())
 	}
@@ -110,24 +121,19 @@ func (n *Node) askOnce(ctx context.Context, subject string, q *query.Request) (*
 func (n *Node) AskTimeline(ctx context.Context, conv event.ConversationKey, q *query.Request) (*query.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.AskTimeout)
 	defer cancel()
-	n.mu.Lock()
-	if len(n.streams) == 0 {
-		n.mu.Unlock()
-		return nil, ErrUnavailable
-	}
-	st := n.streams[conv.Stream(n.bus.Partitions())]
-	q.Life = slices.Clone(n.life[:])
-	n.atLeast(q, st)
-	n.mu.Unlock()
-	ans, err := n.askUntil(ctx, q, func() (string, bool) {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		return bus.OwnerSubject(st.owner, "query"), st.term != nil
-	})
+	ans, err := n.askUntil(ctx, q, conv.Stream(n.bus.Partitions()), (*stream).questions)
 	if err != nil {
 		return nil, err
 	}
 	return ans, n.waitSeen(ctx, ans)
+}
+
+// questions is where the stream's owner answers, "" while there is none; n.mu is held.
+func (st *stream) questions() string {
+	if st.term == nil {
+		return ""
+	}
+	return bus.OwnerSubject(st.owner, "query")
 }
 
 // AskLists asks every owner process once for a user's conversations and merges.
@@ -141,27 +147,29 @@ func (n *Node) AskLists(ctx context.Context, q *query.Request) (*query.Answer, e
 	for {
 		n.mu.Lock()
 		owners, ok := n.owners()
-		q.Life = slices.Clone(n.life[:])
+		life := n.life
 		var asks []ownerAsk
 		for owner, streams := range owners {
-			a := ownerAsk{owner: owner, q: &query.Request{Life: q.Life, AtLeast: slices.Clone(q.AtLeast), Body: &query.Request_Lists{Lists: proto.CloneOf(lists)}}}
+			part := proto.CloneOf(lists)
+			part.Streams = nil
+			at := q.AtLeast
 			for _, st := range streams {
-				a.q.GetLists().Streams = append(a.q.GetLists().Streams, uint32(st.s))
-				n.atLeast(a.q, st)
+				part.Streams = append(part.Streams, uint32(st.s))
+				at = atLeast(at, st)
 			}
-			asks = append(asks, a)
+			asks = append(asks, ownerAsk{owner: owner, q: &query.Request{Life: life[:], AtLeast: at, Body: &query.Request_Lists{Lists: part}}})
 		}
 		n.mu.Unlock()
-		if ok {
+		if ok && len(asks) > 0 {
 			ans, err := n.askAll(ctx, asks, lists.Limit)
 			if err == nil {
 				return ans, n.waitSeen(ctx, ans)
 			}
-			if ae, is := errors.AsType[*AnswerError](err); is && ae.Code != query.Code_CODE_NOT_OWNER && ae.Code != query.Code_CODE_BEHIND {
+			if final(err) {
 				return nil, err
 			}
 		}
-		sleep(ctx, 50*time.Millisecond)
+		sleep(ctx, retryEvery)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("lists: %w", ErrUnavailable)
 		}
@@ -216,11 +224,14 @@ func (n *Node) waitSeen(ctx context.Context, ans *query.Answer) error {
 			n.mu.Unlock()
 			continue
 		}
-		w := waiter{sequence: at.Sequence, done: make(chan struct{})}
+		w := waiter{sequence: at.Sequence, done: make(chan error, 1)}
 		st.waiters = append(st.waiters, w)
 		n.mu.Unlock()
 		select {
-		case <-w.done:
+		case err := <-w.done:
+			if err != nil {
+				return fmt.Errorf("frames up to the answer: %w", err)
+			}
 		case <-ctx.Done():
 			n.mu.Lock()
 			st.waiters = slices.DeleteFunc(st.waiters, func(x waiter) bool { return x.done == w.done })

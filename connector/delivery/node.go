@@ -30,8 +30,13 @@ const (
 	reattachSpread  = 500 * time.Millisecond
 	waitingLimit    = 8 << 20 // bytes of frames that wait behind a refill
 	userWaitLimit   = 1 << 20 // bytes of deliveries that wait behind one user's attach
+	attachLimit     = 100_000 // users in one attach request, so that it fits into a push
+	resyncLimit     = 8_000   // sessions or users in one page of a resync
 	attachTimeout   = 2 * time.Second
+	attachRetry     = 250 * time.Millisecond
 	changesTimeout  = 5 * time.Second
+	stopTimeout     = 5 * time.Second
+	retryEvery      = 50 * time.Millisecond
 	defaultAskLimit = 10 * time.Second
 	defaultSilence  = 5 * time.Second
 )
@@ -52,6 +57,7 @@ type Node struct {
 	mu        sync.Mutex
 	ctx       context.Context // of Run; nil before
 	life      event.ID
+	starting  bool // the outcome of this life's NodeStarted is not known yet
 	live      bool // NodeStarted of this life has its outcome
 	stopped   bool
 	suspended bool
@@ -61,20 +67,48 @@ type Node struct {
 	endLife   context.CancelFunc
 	streams   []*stream
 	users     map[uint32]*user
+	sessions  int    // of all users
 	digest    uint64 // of users
-	dirty     []Member
-	counter   uint64 // of attach requests
+	dirty     []*seat
+	loose     []Member // to be flushed, and not joined
+	counter   uint64   // of attach requests
 	kick      chan struct{}
 	heardOwn  time.Time
 	checking  bool
+
+	fmu      sync.Mutex
+	failures []failure // appends whose failure has to be told
+	failing  bool      // and a goroutine does so
 }
 
 // user is a user with sessions on this node.
 type user struct {
-	members []Member
+	seats   []*seat
 	pending int         // streams whose attach is not through
 	waiting []*Delivery // deliveries behind them
 	bytes   int
+}
+
+// seat is one session of a user.
+type seat struct {
+	Member
+	attached bool // and told so
+	live     bool // its SessionOpened has been worked off
+	dirty    bool // in n.dirty
+}
+
+func (u *user) seat(m Member) *seat {
+	for _, s := range u.seats {
+		if s.Member == m {
+			return s
+		}
+	}
+	return nil
+}
+
+type failure struct {
+	t   *ticket
+	err error
 }
 
 // New makes a node; Run gives it life.
@@ -125,9 +159,13 @@ func (n *Node) Ready() error {
 	case !n.live:
 		return errors.New("node life not live yet")
 	}
+	now := n.cfg.Clock()
 	for _, st := range n.streams {
-		if st.state != following {
+		switch {
+		case st.state == silent || now.Sub(st.heard) > termSilence:
 			return fmt.Errorf("%s: no owner is heard", st.s)
+		case st.state == refilling:
+			return fmt.Errorf("%s: reading what was missed", st.s)
 		}
 	}
 	return nil
@@ -168,42 +206,74 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 // begin starts a life: positions first, then frames, then the beat and NodeStarted.
-func (n *Node) begin(ctx context.Context) error {
+func (n *Node) begin(ctx context.Context) (err error) {
 	life := ulid.Make()
 	streams := make([]*stream, 0, len(n.bus.Streams()))
 	for _, s := range n.bus.Streams() {
-		seq, err := n.bus.LastSequence(ctx, s)
-		if err != nil {
-			return fmt.Errorf("last sequence of %s: %w", s, err)
-		}
+		// The epoch first: a position of an older epoch than told would never be reached.
 		epoch, err := n.bus.Epoch(ctx, s)
 		if err != nil {
 			return fmt.Errorf("epoch of %s: %w", s, err)
 		}
-		streams = append(streams, &stream{n: n, s: s, seen: seq, epoch: epoch, pending: map[uint32]pend{}, records: map[uint64][]*ticket{}})
+		seq, err := n.bus.LastSequence(ctx, s)
+		if err != nil {
+			return fmt.Errorf("last sequence of %s: %w", s, err)
+		}
+		streams = append(streams, &stream{
+			n: n, s: s, seen: seq, epoch: epoch, pending: map[uint32]pend{}, after: map[uint32]uint64{}, records: map[uint64][]*ticket{}})
 	}
 	n.mu.Lock()
-	n.life, n.streams, n.live = life, streams, false
-	n.writer = n.bus.NewWriter(life)
+	if n.stopped {
+		n.mu.Unlock()
+		return ErrStopped
+	}
+	n.life, n.streams, n.starting, n.live = life, streams, true, false
+	writer := n.bus.NewWriter(life)
+	n.writer = writer
 	n.lifeCtx, n.endLife = context.WithCancel(n.ctx)
+	endLife := n.endLife
 	n.heardOwn = n.cfg.Clock()
+	if len(n.users) > 0 {
+		// They came while there was no life, and have no position to begin at.
+		n.dropUsers(ErrLifeLost)
+	}
 	n.mu.Unlock()
 	stop, err := n.bus.ReceivePushes(life, func(b []byte) { n.onPush(life, b) })
-	if err != nil {
-		return fmt.Errorf("receive frames: %w", err)
-	}
-	n.mu.Lock()
-	n.stopPush = stop
-	n.mu.Unlock()
-	n.sendBeat(false)
-	ev := &event.Event{At: n.cfg.Clock().UnixMilli(), Body: &event.Event_NodeStarted{NodeStarted: &event.NodeStarted{
-		Life: life[:], Node: n.cfg.Name, Advertise: n.cfg.Advertise}}}
-	return n.append(event.Presence, "", 0, ev, func(r Result) {
-		if r.Err == nil && r.Void == frame.Void_VOID_NONE && n.life == life {
-			n.live = true
-			n.checkStarted()
+	if err == nil {
+		n.mu.Lock()
+		n.stopPush = stop
+		n.mu.Unlock()
+		n.sendBeat(false)
+		ev := &event.Event{At: n.cfg.Clock().UnixMilli(), Body: &event.Event_NodeStarted{NodeStarted: &event.NodeStarted{
+			Life: life[:], Node: n.cfg.Name, Advertise: n.cfg.Advertise}}}
+		err = n.append(event.Presence, "", 0, ev, func(r Result) {
+			if n.life != life {
+				return
+			}
+			n.starting = false
+			if r.Err == nil && r.Void == frame.Void_VOID_NONE {
+				n.live = true
+				n.checkStarted()
+			} else {
+				n.suspectLife()
+			}
+		}, true)
+		if err != nil {
+			stop()
 		}
-	}, true)
+	}
+	if err != nil {
+		endLife()
+		return fmt.Errorf("begin a node life: %w", errors.Join(err, writer.Close(ctx)))
+	}
+	return nil
+}
+
+// dropUsers closes every session and forgets it; n.mu is held.
+func (n *Node) dropUsers(why error) {
+	n.handler.CloseAll(why)
+	clear(n.users)
+	n.digest, n.sessions = 0, 0
 }
 
 // checkStarted closes started once everything is there; n.mu is held.
@@ -221,17 +291,16 @@ func (n *Node) checkStarted() {
 
 // stop writes NodeStopped and lets what is in flight become known.
 func (n *Node) stop(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	n.mu.Lock()
-	life, writer := n.life, n.writer
-	n.mu.Unlock()
+	life := n.Life()
 	ev := &event.Event{At: n.cfg.Clock().UnixMilli(), Body: &event.Event_NodeStopped{NodeStopped: &event.NodeStopped{Life: life[:]}}}
 	if _, err := n.AppendWait(ctx, event.Presence, ev); err != nil {
 		n.log.Warn("NodeStopped not logged; the watch will declare the node lost", "err", err)
 	}
 	n.mu.Lock()
 	n.stopped = true
+	writer, stopPush := n.writer, n.stopPush
 	n.mu.Unlock()
 	n.sendBeat(true)
 	if err := writer.Close(ctx); err != nil {
@@ -239,10 +308,11 @@ func (n *Node) stop(ctx context.Context) {
 	}
 	n.mu.Lock()
 	n.failPending(ErrStopped)
-	stopPush := n.stopPush
 	n.endLife()
 	n.mu.Unlock()
-	stopPush()
+	if stopPush != nil {
+		stopPush()
+	}
 }
 
 // restartLife drops every session and starts anew: the log says this life is over.
@@ -254,24 +324,27 @@ func (n *Node) restartLife() {
 	}
 	old, stopPush, writer := n.life, n.stopPush, n.writer
 	n.log.Warn("node life is over, starting a new one", "life", old)
-	n.live = false
+	n.live, n.starting = false, false
 	n.endLife()
-	n.handler.CloseAll(ErrLifeLost)
 	n.failPending(ErrLifeLost)
-	clear(n.users)
-	n.digest = 0
+	n.dropUsers(ErrLifeLost)
 	ctx := n.ctx
 	n.mu.Unlock()
-	stopPush()
+	if stopPush != nil {
+		stopPush()
+	}
 	n.wg.Go(func() {
 		c, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
-		_ = writer.Close(c)
+		_ = writer.Close(c) // its events are of no use any more, however this ends
 	})
-	for ctx.Err() == nil {
+	for {
 		err := n.begin(ctx)
 		if err == nil {
 			break
+		}
+		if errors.Is(err, ErrStopped) || ctx.Err() != nil {
+			return
 		}
 		n.log.Warn("new life not started yet", "err", err)
 		sleep(ctx, time.Second)
@@ -281,14 +354,46 @@ func (n *Node) restartLife() {
 	n.mu.Unlock()
 }
 
-// failPending resolves every append whose outcome will not come; n.mu is held.
+// failPending resolves every append whose outcome will not come, and every wait
+// for a position; n.mu is held.
 func (n *Node) failPending(why error) {
 	for _, st := range n.streams {
-		for _, t := range st.takeAll() {
+		for _, t := range st.takeAll(why) {
 			t.done(Result{Err: why})
 		}
+		st.failWaiters(why)
 	}
 	n.flush()
+}
+
+// tellFailure tells an append's failure from a goroutine that may take the node's
+// lock, in the order in which they came.
+func (n *Node) tellFailure(t *ticket, err error) {
+	n.fmu.Lock()
+	defer n.fmu.Unlock()
+	n.failures = append(n.failures, failure{t, err})
+	if n.failing {
+		return
+	}
+	n.failing = true
+	n.wg.Go(func() {
+		for {
+			n.fmu.Lock()
+			all := n.failures
+			n.failures = nil
+			n.failing = len(all) > 0
+			n.fmu.Unlock()
+			if len(all) == 0 {
+				return
+			}
+			n.mu.Lock()
+			for _, f := range all {
+				f.t.done(Result{Err: f.err})
+			}
+			n.flush()
+			n.mu.Unlock()
+		}
+	})
 }
 
 func (n *Node) setSuspended(s bool) {
@@ -322,9 +427,16 @@ func (n *Node) append(s event.Stream, subject string, expect uint64, ev *event.E
 		n.mu.Unlock()
 		return ErrUnavailable
 	}
+	if int(s) >= len(n.streams) {
+		n.mu.Unlock()
+		return fmt.Errorf("%w: %d", bus.ErrNoStream, s)
+	}
 	w, st := n.writer, n.streams[s]
 	n.mu.Unlock()
 	t := &ticket{st: st, done: done}
+	if opened := ev.GetSessionOpened(); opened != nil {
+		t.session, t.user = event.ToID(opened.Session), opened.User
+	}
 	if subject != "" {
 		return w.AppendCAS(s, subject, expect, ev, t)
 	}
@@ -358,24 +470,48 @@ func (n *Node) Join(m Member) {
 		n.digest ^= frame.UserDigest(m.User())
 		for _, st := range n.streams {
 			if st.s.IsConversation() {
-				st.pending[m.User()] = pend{since: st.seen}
-				st.queue = append(st.queue, m.User())
-				u.pending++
+				st.attachLater(m.User(), u)
 			}
 		}
 	}
-	u.members = append(u.members, m)
-	if u.pending == 0 {
-		life := n.life
+	s := &seat{Member: m}
+	u.seats = append(u.seats, s)
+	n.sessions++
+	if u.pending == 0 && !n.stopped {
 		n.wg.Go(func() { // never from within Join: the caller may hold its own lock
 			n.mu.Lock()
 			defer n.mu.Unlock()
-			if n.life == life && slices.Contains(u.members, m) {
-				m.Attached()
+			if n.users[m.User()] == u {
+				n.attached(u)
+				n.flush()
 			}
 		})
 	}
 	n.wake()
+}
+
+// attachLater has the user attached on a stream, from what the node has seen on;
+// n.mu is held.
+func (st *stream) attachLater(id uint32, u *user) {
+	st.pending[id] = pend{since: st.seen}
+	st.queue = append(st.queue, id)
+	delete(st.after, id)
+	u.pending++
+}
+
+// attached tells a user's sessions that they are attached on all streams, each once;
+// n.mu is held.
+func (n *Node) attached(u *user) {
+	if u.pending > 0 {
+		return
+	}
+	for _, s := range u.seats {
+		if !s.attached {
+			s.attached = true
+			s.Attached()
+			n.mark(s)
+		}
+	}
 }
 
 // Leave takes a session out; a session that never joined is passed over.
@@ -386,12 +522,13 @@ func (n *Node) Leave(m Member) {
 	if u == nil {
 		return
 	}
-	i := slices.Index(u.members, m)
+	i := slices.IndexFunc(u.seats, func(s *seat) bool { return s.Member == m })
 	if i < 0 {
 		return
 	}
-	u.members = slices.Delete(u.members, i, i+1)
-	if len(u.members) > 0 {
+	u.seats = slices.Delete(u.seats, i, i+1)
+	n.sessions--
+	if len(u.seats) > 0 {
 		return
 	}
 	delete(n.users, m.User())
@@ -399,6 +536,7 @@ func (n *Node) Leave(m Member) {
 	for _, st := range n.streams {
 		if st.s.IsConversation() {
 			delete(st.pending, m.User())
+			delete(st.after, m.User())
 			st.queue = append(st.queue, m.User())
 		}
 	}
@@ -409,23 +547,50 @@ func (n *Node) Leave(m Member) {
 func (n *Node) MembersOf(user uint32) []Member {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if u := n.users[user]; u != nil {
-		return slices.Clone(u.members)
+	u := n.users[user]
+	if u == nil {
+		return nil
 	}
-	return nil
+	all := make([]Member, len(u.seats))
+	for i, s := range u.seats {
+		all[i] = s.Member
+	}
+	return all
 }
 
 // NotifyFlush has m.Flush called at the end of the frame that is being worked on.
 // For use within done and Handler methods, that is under the node's lock.
-func (n *Node) NotifyFlush(m Member) { n.dirty = append(n.dirty, m) }
+func (n *Node) NotifyFlush(m Member) {
+	if u := n.users[m.User()]; u != nil {
+		if s := u.seat(m); s != nil {
+			n.mark(s)
+			return
+		}
+	}
+	n.loose = append(n.loose, m)
+}
+
+// mark has a session flushed once at the end of the frame; n.mu is held.
+func (n *Node) mark(s *seat) {
+	if !s.dirty {
+		s.dirty = true
+		n.dirty = append(n.dirty, s)
+	}
+}
 
 // flush ends a frame; n.mu is held.
 func (n *Node) flush() {
-	for _, m := range n.dirty {
-		m.Flush()
+	for _, s := range n.dirty {
+		s.dirty = false
+		s.Flush()
 	}
 	clear(n.dirty)
 	n.dirty = n.dirty[:0]
+	for _, m := range n.loose {
+		m.Flush()
+	}
+	clear(n.loose)
+	n.loose = n.loose[:0]
 	if cap(n.dirty) > 1<<14 {
 		n.dirty = nil
 	}
@@ -467,10 +632,8 @@ func (n *Node) onBeat(data []byte) {
 
 func (n *Node) sendBeat(stopping bool) {
 	n.mu.Lock()
-	b := &frame.Beat{Life: n.life[:], Node: n.cfg.Name, Advertise: n.cfg.Advertise, Stopping: stopping}
-	for _, u := range n.users {
-		b.Sessions += uint32(len(u.members))
-	}
+	life := n.life
+	b := &frame.Beat{Life: life[:], Node: n.cfg.Name, Advertise: n.cfg.Advertise, Stopping: stopping, Sessions: uint32(n.sessions)}
 	n.mu.Unlock()
 	data, err := proto.Marshal(b)
 	if err == nil {
@@ -526,6 +689,16 @@ func (n *Node) checkLife(ctx context.Context) {
 		n.mu.Unlock()
 	}()
 	for ctx.Err() == nil {
+		n.mu.Lock()
+		starting := n.starting
+		if starting || n.stopped {
+			n.setSuspended(false) // the log has not told of this life yet
+		}
+		over := starting || n.stopped
+		n.mu.Unlock()
+		if over {
+			return
+		}
 		live, err := n.lifeIsLive(ctx)
 		if err != nil {
 			n.log.Warn("node life not verified", "err", err)
@@ -548,7 +721,7 @@ func (n *Node) lifeIsLive(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	ans, err := n.ask(ctx, bus.PresenceQuery, &query.Request{
+	ans, err := n.Ask(ctx, &query.Request{
 		AtLeast: []*query.AtLeast{{Stream: uint32(event.Presence), Sequence: last}},
 		Body:    &query.Request_Lives{Lives: &query.Lives{}},
 	})
@@ -580,11 +753,11 @@ func (n *Node) owners() (of map[string][]*stream, ok bool) {
 
 // attachLoop gathers attaches and detaches for some milliseconds into one request
 // per owner process; one request per process is under way at a time, so that an
-// owner sees them in order.
+// owner sees them in order. What fails waits for the next tick.
 func (n *Node) attachLoop(ctx context.Context) error {
 	var mu sync.Mutex
 	busy := map[string]bool{}
-	retry := time.NewTicker(250 * time.Millisecond)
+	retry := time.NewTicker(attachRetry)
 	defer retry.Stop()
 	for {
 		select {
@@ -606,16 +779,22 @@ func (n *Node) attachLoop(ctx context.Context) error {
 				continue
 			}
 			n.wg.Go(func() {
-				for n.attachRound(ctx, owner) {
+				more, err := true, error(nil)
+				for more && err == nil {
+					more, err = n.attachRound(ctx, owner)
 				}
 				mu.Lock()
 				delete(busy, owner)
 				mu.Unlock()
+				if err != nil {
+					n.log.Debug("attach not through, tried again", "owner", owner, "err", err)
+					return
+				}
 				n.mu.Lock()
-				if n.queued(owner) {
+				defer n.mu.Unlock()
+				if n.queued(owner) { // since the last round looked
 					n.wake()
 				}
-				n.mu.Unlock()
 			})
 		}
 	}

@@ -2,6 +2,9 @@ package delivery
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -42,12 +45,15 @@ type stream struct {
 	waitingBytes int
 	waiters      []waiter // answers that wait for seen
 
-	queue   []uint32        // users whose attach state has to be told
-	pending map[uint32]pend // users whose attach is not through
-	counter uint64          // newest request that named this stream
+	queue    []uint32          // users whose attach state has to be told
+	pending  map[uint32]pend   // users whose attach is not through
+	after    map[uint32]uint64 // users whose changes went beyond seen, and how far
+	afterMax uint64            // the farthest of them
+	counter  uint64            // newest request that named this stream
 
 	rmu     sync.Mutex
 	records map[uint64][]*ticket // own records whose outcomes are not known
+	dead    error                // outcomes will not come any more, and why
 }
 
 // pend is an attach that is not through.
@@ -58,13 +64,20 @@ type pend struct {
 
 type waiter struct {
 	sequence uint64
-	done     chan struct{}
+	done     chan error // of capacity 1
 }
 
 // ticket follows one event of this node from its append to its outcome.
 type ticket struct {
-	st   *stream
-	done func(Result)
+	st      *stream
+	done    func(Result)
+	session event.ID // of a SessionOpened
+	user    uint32
+
+	// guarded by st.rmu
+	n       uint64 // record, 0 while there is none
+	index   int
+	settled bool
 }
 
 // Placed remembers the event under its record. Tickets of a record come in order.
@@ -72,12 +85,18 @@ func (t *ticket) Placed(n uint64, index int) {
 	st := t.st
 	st.rmu.Lock()
 	defer st.rmu.Unlock()
+	if st.dead != nil {
+		t.settled = true
+		st.n.tellFailure(t, st.dead)
+		return
+	}
 	r := st.records[n]
 	for len(r) <= index {
 		r = append(r, nil)
 	}
 	r[index] = t
 	st.records[n] = r
+	t.n, t.index = n, index
 }
 
 // Stored does nothing: an outcome says more than an acknowledgement.
@@ -85,21 +104,17 @@ func (t *ticket) Stored(uint64) {}
 
 // Failed ends an event that was never stored.
 func (t *ticket) Failed(err error) {
-	n := t.st.n
 	st := t.st
 	st.rmu.Lock()
-	for k, r := range st.records {
-		if i := slices.Index(r, t); i >= 0 {
-			st.forget(k, r, i)
-		}
+	defer st.rmu.Unlock()
+	if t.settled {
+		return // told already, when its life or its positions were lost
 	}
-	st.rmu.Unlock()
-	n.wg.Go(func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		t.done(Result{Err: err})
-		n.flush()
-	})
+	t.settled = true
+	if r := st.records[t.n]; t.index < len(r) && r[t.index] == t {
+		st.forget(t.n, r, t.index)
+	}
+	st.n.tellFailure(t, err)
 }
 
 // forget takes one ticket out of a record; rmu is held.
@@ -122,6 +137,7 @@ func (st *stream) settle(o *frame.Outcome) *ticket {
 		return nil
 	}
 	t := r[o.Index]
+	t.settled = true
 	// The last event of a record ends it; the common case needs no scan.
 	if int(o.Index) == len(r)-1 {
 		st.forget(o.N, r, int(o.Index))
@@ -131,18 +147,31 @@ func (st *stream) settle(o *frame.Outcome) *ticket {
 	return t
 }
 
-func (st *stream) takeAll() (all []*ticket) {
+// takeAll takes every ticket whose record has been placed. With why the stream is
+// dead: so are those whose records are still to come.
+func (st *stream) takeAll(why error) (all []*ticket) {
 	st.rmu.Lock()
 	defer st.rmu.Unlock()
-	for _, r := range st.records {
-		for _, t := range r {
+	if why != nil && st.dead == nil {
+		st.dead = why
+	}
+	for _, n := range slices.Sorted(maps.Keys(st.records)) {
+		for _, t := range st.records[n] {
 			if t != nil {
+				t.settled = true
 				all = append(all, t)
 			}
 		}
 	}
 	clear(st.records)
 	return all
+}
+
+func (st *stream) failWaiters(why error) {
+	for _, w := range st.waiters {
+		w.done <- why
+	}
+	st.waiters = nil
 }
 
 // onPush is where frames and heartbeats of this life arrive, in the order in which
@@ -181,7 +210,11 @@ func (st *stream) onFrame(f *frame.Frame, size int) {
 	case st.state == refilling:
 		st.holdBack(f, size)
 	case f.To <= st.seen:
-		return
+		if f.To == st.seen && !st.s.IsConversation() {
+			// Part of a record that is too large for one frame. Whoever loses the rest
+			// resyncs, and the same is told twice; of these streams that does no harm.
+			st.work(f.Outcomes, f.Deliveries)
+		}
 	case f.From > st.seen:
 		st.n.log.Info("hole in the frames, refilling", "stream", st.s, "seen", st.seen, "from", f.From)
 		st.holdBack(f, size)
@@ -206,6 +239,9 @@ func (st *stream) holdBack(f *frame.Frame, size int) {
 func (st *stream) work(outcomes []*frame.Outcome, deliveries []*frame.Delivery) {
 	for _, o := range outcomes {
 		if t := st.settle(o); t != nil {
+			if t.user != 0 && o.Void == frame.Void_VOID_NONE {
+				st.n.sessionLive(t)
+			}
 			t.done(Result{ID: o.Id, Void: o.Void, FirstID: o.FirstId, Sequence: o.Sequence})
 			if o.Void == frame.Void_VOID_NODE_NOT_LIVE {
 				st.n.suspectLife()
@@ -226,11 +262,26 @@ func (st *stream) moveSeen(to uint64) {
 	st.seen = to
 	st.waiters = slices.DeleteFunc(st.waiters, func(w waiter) bool {
 		if w.sequence <= to {
-			close(w.done)
+			w.done <- nil
 			return true
 		}
 		return false
 	})
+	if len(st.after) > 0 && to >= st.afterMax {
+		clear(st.after)
+		st.afterMax = 0
+	}
+}
+
+// sessionLive notes that the log has shown a session of this node live.
+func (n *Node) sessionLive(t *ticket) {
+	if u := n.users[t.user]; u != nil {
+		for _, s := range u.seats {
+			if s.Session() == t.session {
+				s.live = true
+			}
+		}
+	}
 }
 
 func (st *stream) deliver(d *frame.Delivery) {
@@ -282,32 +333,40 @@ func (st *stream) deliverTo(id uint32, d *Delivery) {
 		u.waiting = append(u.waiting, d)
 		return
 	}
+	if len(st.after) > 0 && d.Sequence <= st.after[id] {
+		return // his changes brought it
+	}
 	st.n.hand(u, d)
 }
 
 func (n *Node) hand(u *user, d *Delivery) {
-	for _, m := range u.members {
-		m.Deliver(d)
-		n.dirty = append(n.dirty, m)
+	for _, s := range u.seats {
+		s.Deliver(d)
+		n.mark(s)
 	}
 }
 
 // closeUser has the handler close a user's sessions without 0x0107.
 func (n *Node) closeUser(u *user) {
 	u.waiting, u.bytes = nil, 0
-	for _, m := range u.members {
-		id := m.Session()
-		n.handler.SessionOver(&frame.SessionOver{Session: id[:], User: m.User(), Reason: event.EndReason_END_REASON_SLOW})
+	for _, s := range u.seats {
+		id := s.Session()
+		n.handler.SessionOver(&frame.SessionOver{Session: id[:], User: s.User(), Reason: event.EndReason_END_REASON_SLOW})
 	}
 }
 
-// through ends a user's attach on this stream at position x: what waits at or below
-// x has been brought by the changes, the rest follows.
+// through ends a user's attach on this stream at position x: what is at or below x
+// has been brought by the changes, what waits beyond follows.
 func (st *stream) through(id uint32, x uint64) {
 	delete(st.pending, id)
 	u := st.n.users[id]
 	if u == nil {
 		return
+	}
+	if x > st.seen {
+		// Frames up to x are still on their way: they may carry what he has.
+		st.after[id] = x
+		st.afterMax = max(st.afterMax, x)
 	}
 	rest := u.waiting[:0]
 	for _, d := range u.waiting {
@@ -321,12 +380,9 @@ func (st *stream) through(id uint32, x uint64) {
 	clear(u.waiting[len(rest):])
 	u.waiting = rest
 	u.pending--
-	if u.pending <= 0 {
+	if u.pending == 0 {
 		u.waiting, u.bytes = nil, 0
-		for _, m := range u.members {
-			m.Attached()
-			st.n.dirty = append(st.n.dirty, m)
-		}
+		st.n.attached(u)
 	}
 }
 
@@ -335,6 +391,7 @@ func (st *stream) through(id uint32, x uint64) {
 func (st *stream) onHeartbeat(owner string, e *frame.HeartbeatStream) {
 	now := st.n.cfg.Clock()
 	switch {
+	case e.Term == nil:
 	case st.term == nil || st.term.Less(e.Term):
 		st.adopt(owner, e)
 	case st.term.Same(e.Term):
@@ -375,7 +432,7 @@ func (st *stream) adopt(owner string, e *frame.HeartbeatStream) {
 func (st *stream) refill(after time.Duration) {
 	st.state = refilling
 	st.gen++
-	gen, term, ctx := st.gen, st.term, st.n.lifeCtx
+	gen, ctx := st.gen, st.n.lifeCtx
 	st.n.wg.Go(func() {
 		if after > 0 {
 			sleep(ctx, after)
@@ -397,14 +454,13 @@ func (st *stream) refill(after time.Duration) {
 			}
 			if !again || st.n.cfg.Clock().Sub(st.heard) > termSilence {
 				// Wait for a heartbeat; any term will do.
-				if st.term.Same(term) {
-					st.state, st.term = silent, nil
-				}
+				st.state, st.term = silent, nil
+				st.waiting, st.waitingBytes = nil, 0
 				st.n.mu.Unlock()
 				return
 			}
 			st.n.mu.Unlock()
-			sleep(ctx, 50*time.Millisecond)
+			sleep(ctx, retryEvery)
 		}
 	})
 }
@@ -419,22 +475,27 @@ func (st *stream) refillTimeline(ctx context.Context, gen uint64) (ok, again boo
 		return true, false
 	}
 	n.counter++
-	req := &frame.AttachRequest{Life: n.life[:], Counter: n.counter}
+	owner, life := st.owner, n.life
+	req := &frame.AttachRequest{Life: life[:], Counter: n.counter}
 	part := &frame.AttachStream{Stream: uint32(st.s), Refill: true}
-	for u := range n.users {
-		if _, pending := st.pending[u]; !pending {
-			part.Users = append(part.Users, u)
+	for id, u := range n.users {
+		if _, pending := st.pending[id]; pending {
+			continue
 		}
+		if len(part.Users) == attachLimit {
+			st.attachLater(id, u) // the request would not fit
+			continue
+		}
+		part.Users = append(part.Users, id)
 	}
 	// Those that are pending are attached one by one afterwards, from their own since.
 	st.queue = st.queue[:0]
-	for u := range st.pending {
-		st.pending[u] = pend{since: st.pending[u].since}
-		st.queue = append(st.queue, u)
+	for id, p := range st.pending {
+		st.pending[id] = pend{since: p.since}
+		st.queue = append(st.queue, id)
 	}
 	st.counter = n.counter
 	req.Streams = []*frame.AttachStream{part}
-	owner, life := st.owner, n.life
 	n.mu.Unlock()
 
 	var ans frame.AttachAnswer
@@ -522,14 +583,6 @@ func (st *stream) newEpoch(epoch event.ID, at uint64) {
 	st.n.log.Warn("stream has a new epoch, sessions sync again", "stream", st.s)
 	st.epoch = epoch
 	st.tooFar(at)
-	// What was on its way may have been cut off with the tail: its client sends it
-	// again, and if it was stored the repeat is recognised.
-	for _, t := range st.takeAll() {
-		t.done(Result{Err: ErrPositionsLost})
-	}
-	if st.s == event.Presence {
-		st.n.suspectLife()
-	}
 }
 
 // tooFar gives up the range up to at: sessions close and find everything by sync.
@@ -539,6 +592,18 @@ func (st *stream) tooFar(at uint64) {
 	for u, p := range st.pending {
 		p.since = min(p.since, at)
 		st.pending[u] = p
+	}
+	clear(st.after)
+	st.afterMax = 0
+	st.failWaiters(ErrPositionsLost)
+	// What was on its way may have been cut off with the tail, or its outcome lies
+	// in what can't be read any more: its client sends it again, and if it was
+	// stored the repeat is recognised.
+	for _, t := range st.takeAll(nil) {
+		t.done(Result{Err: ErrPositionsLost})
+	}
+	if st.s == event.Presence {
+		st.n.suspectLife()
 	}
 	st.n.handler.CloseAll(ErrPositionsLost)
 }
@@ -571,17 +636,20 @@ func (n *Node) call(ctx context.Context, owner, what string, limit time.Duration
 
 // attachRound tells one owner process what has changed among this node's users.
 // It returns true while there may be more.
-func (n *Node) attachRound(ctx context.Context, owner string) bool {
+func (n *Node) attachRound(ctx context.Context, owner string) (more bool, err error) {
 	n.mu.Lock()
 	n.counter++
 	counter, life, lifeCtx := n.counter, n.life, n.lifeCtx
 	req := &frame.AttachRequest{Life: life[:], Counter: counter}
+	left := attachLimit
 	for _, st := range n.streams {
-		if st.owner != owner || st.state != following || len(st.queue) == 0 {
+		if st.owner != owner || st.state != following || len(st.queue) == 0 || left == 0 {
 			continue
 		}
 		part := &frame.AttachStream{Stream: uint32(st.s)}
-		for _, u := range st.queue {
+		took := min(left, len(st.queue))
+		left -= took
+		for _, u := range st.queue[:took] {
 			if n.users[u] == nil {
 				part.Gone = append(part.Gone, u)
 			} else if p, ok := st.pending[u]; ok && p.counter == 0 {
@@ -590,8 +658,8 @@ func (n *Node) attachRound(ctx context.Context, owner string) bool {
 				part.Users = append(part.Users, u)
 			}
 		}
-		st.queue = st.queue[:0]
-		if cap(st.queue) > 4096 {
+		st.queue = st.queue[:copy(st.queue, st.queue[took:])]
+		if len(st.queue) == 0 && cap(st.queue) > 4096 {
 			st.queue = nil
 		}
 		if len(part.Users)+len(part.Gone) > 0 {
@@ -600,34 +668,43 @@ func (n *Node) attachRound(ctx context.Context, owner string) bool {
 		}
 	}
 	n.mu.Unlock()
-	if len(req.Streams) == 0 {
-		return false
+	if ctx.Err() != nil || len(req.Streams) == 0 {
+		return false, nil
 	}
 	var ans frame.AttachAnswer
-	err := n.call(lifeCtx, owner, "attach", attachTimeout, req, &ans)
+	err = n.call(lifeCtx, owner, "attach", attachTimeout, req, &ans)
+	if err == nil && len(ans.Streams) != len(req.Streams) {
+		err = errors.New("answer of another form")
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.life != life {
-		return false
+		return false, nil
 	}
-	if err != nil || len(ans.Streams) != len(req.Streams) {
-		n.log.Debug("attach not answered", "owner", owner, "err", err)
-		for _, part := range req.Streams {
-			n.streams[part.Stream].requeue(part, counter)
-		}
-		return false // the retry tick comes back to it
-	}
+	refused := false
 	for i, part := range req.Streams {
-		st, at := n.streams[part.Stream], ans.Streams[i]
+		st := n.streams[part.Stream]
+		if err != nil {
+			st.requeue(part, counter)
+			continue
+		}
+		at := ans.Streams[i]
 		if at.Refused || !st.term.Same(at.Term) || event.ToID(at.Epoch) != st.epoch {
 			st.requeue(part, counter)
+			refused = true
 			continue
 		}
 		st.attached(part.Users, counter, at, owner, life)
 	}
 	n.flush()
-	return true
+	if err == nil && refused {
+		err = errRefused
+	}
+	return err == nil, err
 }
+
+// errRefused: the owner does not know this node (any more); a heartbeat will tell.
+var errRefused = errors.New("attach refused")
 
 // requeue has another round (or the next refill) carry what this one did not.
 func (st *stream) requeue(part *frame.AttachStream, counter uint64) {
@@ -681,7 +758,6 @@ func (st *stream) changesOf(ctx context.Context, users []uint32, counter, gen, s
 		}
 		if err != nil || st.gen != gen {
 			st.requeue(&frame.AttachStream{Users: users}, counter)
-			n.wake()
 			n.mu.Unlock()
 			return
 		}
@@ -697,7 +773,7 @@ func (st *stream) changesOf(ctx context.Context, users []uint32, counter, gen, s
 			}
 		}
 		for _, d := range page.Deliveries {
-			st.deliverChange(d, users, counter)
+			st.deliverChange(d, counter)
 		}
 		if page.More {
 			for _, id := range users { // a retry must not bring this page again
@@ -723,8 +799,8 @@ func (st *stream) changesOf(ctx context.Context, users []uint32, counter, gen, s
 	n.flush()
 }
 
-// deliverChange hands one change to those of the attaching users it concerns.
-func (st *stream) deliverChange(d *frame.Delivery, users []uint32, counter uint64) {
+// deliverChange hands one change to those of the request's users whom it concerns.
+func (st *stream) deliverChange(d *frame.Delivery, counter uint64) {
 	var concerned [2]uint32
 	switch b := d.Body.(type) {
 	case *frame.Delivery_Message:
@@ -740,7 +816,7 @@ func (st *stream) deliverChange(d *frame.Delivery, users []uint32, counter uint6
 	}
 	dl := &Delivery{Stream: st.s, Sequence: d.Sequence, Index: d.Index, Delivery: d}
 	for _, id := range concerned {
-		if p, ok := st.pending[id]; ok && p.counter == counter && d.Sequence > p.since && slices.Contains(users, id) {
+		if p, ok := st.pending[id]; ok && p.counter == counter && d.Sequence > p.since {
 			if u := st.n.users[id]; u != nil {
 				st.n.hand(u, dl)
 			}
@@ -748,79 +824,142 @@ func (st *stream) deliverChange(d *frame.Delivery, users []uint32, counter uint6
 	}
 }
 
-// resync recovers PRESENCE or PEOPLE.
+// resync recovers PRESENCE or PEOPLE: the node lists what it holds, in pages by user,
+// and is told what became of it. The first page's answer says up to where.
 func (st *stream) resync(ctx context.Context, gen uint64) (ok, again bool) {
+	var from uint32
+	var first frame.ResyncAnswer
+	for begun := false; !begun || from != 0; begun = true {
+		req, owner, current := st.resyncPage(gen, from)
+		if !current {
+			return true, false
+		}
+		var ans frame.ResyncAnswer
+		if err := st.n.call(ctx, owner, "resync", changesTimeout, req, &ans); err != nil {
+			st.n.log.Debug("resync not answered", "stream", st.s, "owner", owner, "err", err)
+			return false, true
+		}
+		switch {
+		case !begun:
+			first.Term, first.Epoch, first.At = ans.Term, ans.Epoch, ans.At
+		case !first.Term.Same(ans.Term) || event.ToID(first.Epoch) != event.ToID(ans.Epoch):
+			return false, true
+		}
+		if ok, again := st.applyResync(gen, &ans, !begun); !ok {
+			return false, again
+		}
+		if ans.Covered < from {
+			return false, true
+		}
+		from = 0
+		if ans.Covered < math.MaxUint32 {
+			from = ans.Covered + 1
+		}
+	}
+	st.n.mu.Lock()
+	defer st.n.mu.Unlock()
+	if st.gen == gen {
+		st.moveSeen(first.At)
+		st.caughtUp()
+	}
+	return true, false
+}
+
+// resyncPage lists the node's users from a number on.
+func (st *stream) resyncPage(gen uint64, from uint32) (req *frame.ResyncRequest, owner string, current bool) {
 	n := st.n
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	if st.gen != gen {
-		n.mu.Unlock()
-		return true, false
+		return nil, "", false
 	}
-	req := &frame.ResyncRequest{Life: n.life[:], Stream: uint32(st.s), Epoch: st.epoch[:], Since: st.seen}
-	for id, u := range n.users {
+	life, epoch := n.life, st.epoch
+	req = &frame.ResyncRequest{Life: life[:], Stream: uint32(st.s), Epoch: epoch[:], Since: st.seen, FromUser: from, ToUser: math.MaxUint32}
+	ids := make([]uint32, 0, len(n.users))
+	for id := range n.users {
+		if id >= from {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		if len(req.Users)+len(req.Sessions) >= resyncLimit {
+			req.ToUser = id - 1
+			break
+		}
 		if st.s == event.People {
 			req.Users = append(req.Users, &frame.ResyncUser{User: id, PeopleSequence: st.seen})
 			continue
 		}
-		for _, m := range u.members {
+		for _, m := range n.users[id].seats {
 			s := m.Session()
 			req.Sessions = append(req.Sessions, &frame.ResyncSession{Session: s[:], User: id})
 		}
 	}
-	owner := st.owner
-	n.mu.Unlock()
+	return req, st.owner, true
+}
 
-	var ans frame.ResyncAnswer
-	if err := n.call(ctx, owner, "resync", changesTimeout, req, &ans); err != nil {
-		n.log.Debug("resync not answered", "stream", st.s, "owner", owner, "err", err)
-		return false, true
-	}
+// applyResync works one page off.
+func (st *stream) applyResync(gen uint64, ans *frame.ResyncAnswer, first bool) (ok, again bool) {
+	n := st.n
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if st.gen != gen {
-		return true, false
+		return false, false
 	}
-	if st.term.Less(ans.Term) {
-		st.term, st.heard = ans.Term, n.cfg.Clock()
-	}
-	if ans.At < st.seen && event.ToID(ans.Epoch) == st.epoch {
-		return false, true
-	}
-	hole := ans.At > st.seen || event.ToID(ans.Epoch) != st.epoch
-	if event.ToID(ans.Epoch) != st.epoch {
-		st.newEpoch(event.ToID(ans.Epoch), ans.At)
-	} else if ans.TooFar {
-		st.tooFar(ans.At)
+	if first {
+		if st.term.Less(ans.Term) {
+			st.term, st.heard = ans.Term, n.cfg.Clock()
+		}
+		epoch := event.ToID(ans.Epoch)
+		if ans.At < st.seen && epoch == st.epoch {
+			return false, true
+		}
+		if st.s == event.People && (ans.At > st.seen || epoch != st.epoch) {
+			n.handler.DropCaches()
+		}
+		if epoch != st.epoch {
+			st.newEpoch(epoch, ans.At)
+		} else if ans.TooFar {
+			st.tooFar(ans.At)
+		}
 	}
 	st.work(ans.Outcomes, nil)
-	if hole && st.s == event.People {
-		n.handler.DropCaches()
-	}
 	for _, over := range ans.Over {
-		st.sessionOver(over)
+		if n.holds(event.ToID(over.Session), over.User, true) {
+			st.sessionOver(over)
+		}
 	}
 	for _, s := range ans.Unknown {
-		n.endUnknown(s)
+		// One that has joined, its login is under way.
+		if !n.holds(event.ToID(s.Session), s.User, false) {
+			n.endUnknown(s)
+		}
 	}
 	for _, s := range ans.Statuses {
 		n.handler.UserStatus(s.User, s.Online, ans.At)
+		if n.users[s.User] != nil {
+			n.handler.DesktopStatus(s.User, s.Online, ans.At)
+		}
 	}
 	for _, c := range ans.People {
 		n.handler.PersonChanged(c, ans.At)
 	}
-	st.moveSeen(ans.At)
-	st.caughtUp()
+	n.flush()
 	return true, false
+}
+
+// holds tells whether a session is on this node, and if live is asked for, whether
+// the log has shown it live: one whose login is under way is in no view yet.
+func (n *Node) holds(session event.ID, id uint32, live bool) bool {
+	u := n.users[id]
+	return u != nil && slices.ContainsFunc(u.seats, func(s *seat) bool {
+		return s.Session() == session && (s.live || !live)
+	})
 }
 
 // endUnknown ends a session that the log shows on this life but nobody here holds.
 func (n *Node) endUnknown(s *frame.ResyncSession) {
-	if u := n.users[s.User]; u != nil {
-		id := event.ToID(s.Session)
-		if slices.ContainsFunc(u.members, func(m Member) bool { return m.Session() == id }) {
-			return // joined while the answer was on its way
-		}
-	}
 	ev := &event.Event{At: n.cfg.Clock().UnixMilli(), Body: &event.Event_SessionEnded{SessionEnded: &event.SessionEnded{
 		Session: s.Session, User: s.User, Reason: event.EndReason_END_REASON_ABANDONED}}}
 	n.wg.Go(func() {

@@ -1,9 +1,11 @@
 package owner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -17,8 +19,20 @@ import (
 	"godwit/schema/query"
 )
 
-// maxWait bounds how long a question waits for its position, whatever it says.
-const maxWait = 30 * time.Second
+// Limits of answers.
+const (
+	// maxWait bounds how long a question waits for its position, whatever it says.
+	maxWait = 30 * time.Second
+	// recoverWait bounds how long changes and resyncs wait for theirs.
+	recoverWait = 4 * time.Second
+	// pageRows is how many records one page of changes walks at most.
+	pageRows = 50_000
+	// unknownLimit is how many unknown sessions one answer names.
+	unknownLimit = 8_000
+)
+
+// errNotAttached: a refill's users are not known (any more); the node attaches anew.
+var errNotAttached = errors.New("node is not attached")
 
 // attach registers a node's users at the fold's position of each stream.
 func (p *Process) attach(_ context.Context, data []byte) []byte {
@@ -54,8 +68,7 @@ func (st *stream) attach(life event.ID, counter uint64, part *frame.AttachStream
 			ans.Refused = true
 			return ans
 		}
-		n = &node{to: st.folded, users: make(map[uint32]uint64, len(part.Users))}
-		st.nodes[life] = n
+		n = st.register(life, len(part.Users))
 	}
 	for _, u := range part.Gone {
 		n.remove(u, counter)
@@ -98,28 +111,38 @@ func (st *stream) changes(ctx context.Context, req *frame.ChangesRequest) (*fram
 	}
 	if req.Refill {
 		st.mu.Lock()
-		if n := st.nodes[life]; n != nil {
-			for u := range n.users {
-				users[u] = struct{}{}
-			}
+		n := st.nodes[life]
+		if n == nil {
+			// Its users went with a term, or were forgotten. A page without them would
+			// be taken for a range in which nothing happened.
+			st.mu.Unlock()
+			return nil, errNotAttached
+		}
+		for u := range n.users {
+			users[u] = struct{}{}
 		}
 		st.mu.Unlock()
 	}
+	ctx, cancel := context.WithTimeout(ctx, recoverWait)
+	defer cancel()
 	if err := st.view.WaitCommitted(ctx, req.To); err != nil {
 		return nil, err
 	}
 	ans := &frame.ChangesAnswer{}
 	err := st.view.Read(func(r *view.Reader) error {
+		if r.Epoch() != event.ToID(req.Epoch) || r.Sequence() < req.To {
+			return view.ErrReset // in this moment
+		}
 		if req.Since+1 < r.EffectsHeld() {
 			ans.TooFar = true
 			return nil
 		}
-		size := 0
+		size, rows := 0, 0
 		for row, err := range r.Effects(req.Since, req.To) {
 			if err != nil {
 				return err
 			}
-			if size > pageSoftLimit {
+			if rows++; size > pageSoftLimit || rows > pageRows {
 				ans.More = true
 				return nil
 			}
@@ -133,15 +156,15 @@ func (st *stream) changes(ctx context.Context, req *frame.ChangesRequest) (*fram
 				if !st.s.IsConversation() || len(e.Stored) == 0 {
 					continue
 				}
-				d := timeline.Recall(r, row.Sequence, i, e)
-				if d == nil {
-					continue
-				}
-				lower, higher := timeline.Concerns(d)
+				lower, higher := timeline.StoredConcerns(e)
 				if _, ok := users[lower]; !ok {
 					if _, ok := users[higher]; !ok {
 						continue
 					}
+				}
+				d := timeline.Recall(r, row.Sequence, i, e)
+				if d == nil {
+					continue
 				}
 				ans.Deliveries = append(ans.Deliveries, d)
 				size += 96 + len(d.GetMessage().GetBody())
@@ -181,45 +204,65 @@ func (st *stream) resync(ctx context.Context, req *frame.ResyncRequest) (*frame.
 		st.mu.Unlock()
 		return nil, errors.New("no fan-out")
 	}
-	term, at, epoch := st.term, st.folded, st.view.Epoch()
-	st.nodes[life] = &node{to: at, users: map[uint32]uint64{}}
+	term, at := st.term, st.folded
+	n := st.nodes[life]
+	if req.FromUser == 0 {
+		n = st.register(life, 0)
+	}
 	st.mu.Unlock()
+	if n == nil {
+		return nil, errNotAttached
+	}
+	ctx, cancel := context.WithTimeout(ctx, recoverWait)
+	defer cancel()
 	if err := st.view.WaitCommitted(ctx, at); err != nil {
 		return nil, err
 	}
 	var ans *frame.ResyncAnswer
 	err := st.view.Read(func(r *view.Reader) error {
+		if r.Sequence() < at {
+			return view.ErrReset // in this moment
+		}
 		if st.s == event.Presence {
 			ans = presence.Resync(r, req)
 		} else {
 			ans = people.Resync(r, req)
 		}
-		if epoch != event.ToID(req.Epoch) || req.Since+1 < r.EffectsHeld() {
-			ans.TooFar = true
-			return nil
-		}
-		for row, err := range r.Effects(req.Since, at) {
-			if err != nil {
-				return err
-			}
-			if row.Writer != life {
-				continue
-			}
-			for i, e := range row.Events {
-				ans.Outcomes = append(ans.Outcomes, outcome(row, i, e))
-			}
-		}
+		epoch := r.Epoch()
+		ans.Epoch, ans.At = epoch[:], r.Sequence()
+		ans.TooFar = ans.TooFar || epoch != event.ToID(req.Epoch)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	ans.Term, ans.Epoch, ans.At = term, epoch[:], at
+	ans.Term = term
+	page(ans, req)
 	return ans, nil
 }
 
+// page cuts an answer down to the users that its request is about. What is told of
+// the stream as a whole goes with the first page.
+func page(ans *frame.ResyncAnswer, req *frame.ResyncRequest) {
+	ans.Covered = req.ToUser
+	if req.FromUser != 0 {
+		ans.Outcomes, ans.Statuses, ans.TooFar = nil, nil, false
+	}
+	ans.Unknown = slices.DeleteFunc(ans.Unknown, func(s *frame.ResyncSession) bool {
+		return s.User < req.FromUser || s.User > req.ToUser
+	})
+	slices.SortFunc(ans.Unknown, func(a, b *frame.ResyncSession) int { return cmp.Compare(a.User, b.User) })
+	if len(ans.Unknown) <= unknownLimit {
+		return
+	}
+	// Whole users only. None has as many sessions as that.
+	cut := ans.Unknown[unknownLimit].User
+	ans.Covered = cut - 1
+	ans.Unknown = slices.DeleteFunc(ans.Unknown, func(s *frame.ResyncSession) bool { return s.User >= cut })
+}
+
 // queryOne answers for a view that every projector keeps.
-func (p *Process) queryOne(s event.Stream) func(context.Context, []byte) []byte {
+func (p *Process) queryOne(st *stream) func(context.Context, []byte) []byte {
 	return func(ctx context.Context, data []byte) []byte {
 		var req query.Request
 		if err := proto.Unmarshal(data, &req); err != nil {
@@ -227,7 +270,6 @@ func (p *Process) queryOne(s event.Stream) func(context.Context, []byte) []byte 
 		}
 		ctx, cancel := waitFor(ctx, &req)
 		defer cancel()
-		st := p.streams[s]
 		return p.encode(st.answer(ctx, &req))
 	}
 }

@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,10 @@ type Config struct {
 	Dir    string         // where the view files lie
 	Owns   []event.Stream // streams to follow and stand for; nil: all
 	Logger *slog.Logger
+
+	// ForgetAfter is how long a node may be silent before its users are forgotten;
+	// default 10 s.
+	ForgetAfter time.Duration
 }
 
 // Process is the set of views that one process keeps.
@@ -72,6 +77,7 @@ func foldFor(s event.Stream) fold {
 // Open opens (or begins) the views. It fails only for what the operator has to
 // mend, such as a directory that can't be written.
 func Open(ctx context.Context, cfg Config) (*Process, error) {
+	cfg.ForgetAfter = cmp.Or(cfg.ForgetAfter, forgetAfter)
 	p := &Process{cfg: cfg, bus: cfg.Bus, log: cfg.Logger, streams: map[event.Stream]*stream{}, lives: map[event.ID]time.Time{}}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -132,24 +138,29 @@ func (p *Process) Run(ctx context.Context) error {
 		return fmt.Errorf("receive beats: %w", err)
 	}
 	defer stopBeats()
-	for _, serve := range []struct {
+	type service struct {
 		subject, queue string
 		workers        int
 		handle         func(context.Context, []byte) []byte
-	}{
-		{bus.OwnerSubject(p.bus.Process(), "attach"), "", 1, p.attach},
-		{bus.OwnerSubject(p.bus.Process(), "changes"), "", queryWorkers, p.changes},
-		{bus.OwnerSubject(p.bus.Process(), "resync"), "", 2, p.resync},
-		{bus.OwnerSubject(p.bus.Process(), "query"), "", queryWorkers, p.queryTimeline},
-		{bus.PeopleQuery, "views", queryWorkers, p.queryOne(event.People)},
-		{bus.PresenceQuery, "views", queryWorkers, p.queryOne(event.Presence)},
-	} {
-		if serve.queue != "" && p.streams[event.People] == nil {
-			continue
-		}
-		stop, err := p.bus.Serve(serve.subject, serve.queue, serve.workers, serve.handle)
+	}
+	own := p.bus.Process()
+	services := []service{
+		// One worker: a node's attaches are applied in the order they were sent.
+		{bus.OwnerSubject(own, "attach"), "", 1, p.attach},
+		{bus.OwnerSubject(own, "changes"), "", queryWorkers, p.changes},
+		{bus.OwnerSubject(own, "resync"), "", 2, p.resync},
+		{bus.OwnerSubject(own, "query"), "", queryWorkers, p.queryTimeline},
+	}
+	if st := p.streams[event.People]; st != nil {
+		services = append(services, service{bus.PeopleQuery, "views", queryWorkers, p.queryOne(st)})
+	}
+	if st := p.streams[event.Presence]; st != nil {
+		services = append(services, service{bus.PresenceQuery, "views", queryWorkers, p.queryOne(st)})
+	}
+	for _, s := range services {
+		stop, err := p.bus.Serve(s.subject, s.queue, s.workers, s.handle)
 		if err != nil {
-			return fmt.Errorf("serve %s: %w", serve.subject, err)
+			return fmt.Errorf("serve %s: %w", s.subject, err)
 		}
 		defer stop()
 	}
@@ -218,7 +229,7 @@ func (p *Process) beat(ctx context.Context) error {
 		var live, gone []event.ID
 		p.mu.Lock()
 		for life, at := range p.lives {
-			if now.Sub(at) > forgetAfter {
+			if now.Sub(at) > p.cfg.ForgetAfter {
 				delete(p.lives, life)
 				gone = append(gone, life)
 			} else {

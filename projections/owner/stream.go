@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,16 +27,18 @@ type stream struct {
 	mu       sync.Mutex // guards what follows, and orders folds, frames and attaches
 	term     *frame.Term
 	starts   uint64 // starts of fan-out since the process began
-	restart  bool   // the view was dropped: the present term is over
+	resets   uint64 // times the view was dropped: a term does not outlast one
 	folded   uint64
 	nodes    map[event.ID]*node
-	advanced chan struct{} // closed and renewed when folded moves or restart is set
+	order    []*node       // the same, to be walked
+	advanced chan struct{} // closed and renewed when folded, resets or stopped change
 	stopped  error         // the view can't go on
 	buf      []byte
 }
 
 // node is one node life as a stream's owner knows it in the present term.
 type node struct {
+	life    event.ID
 	to      uint64            // end of the last frame sent
 	users   map[uint32]uint64 // attached users, and the counter of their attach
 	digest  uint64
@@ -88,7 +91,8 @@ func (st *stream) follow(ctx context.Context) error {
 		log.Error("view stopped", "err", err)
 		st.mu.Lock()
 		st.stopped = fmt.Errorf("view %s stopped: %w", st.fold.Name(), err)
-		st.term = nil
+		st.endTerm()
+		st.wake()
 		st.mu.Unlock()
 		<-ctx.Done()
 		return ctx.Err()
@@ -98,26 +102,22 @@ func (st *stream) follow(ctx context.Context) error {
 func (st *stream) rollback(ctx context.Context) error {
 	st.mu.Lock()
 	st.endTerm()
-	st.restart = true
+	st.resets++
 	st.folded = 0 // no term before the replay has caught up
+	st.wake()
 	st.mu.Unlock()
 	epoch, err := st.p.bus.RenewEpoch(ctx, st.s, st.view.Epoch())
 	if err != nil {
 		return err
 	}
-	if err := st.view.Reset(epoch); err != nil {
-		return err
-	}
-	st.mu.Lock()
-	st.wake()
-	st.mu.Unlock()
-	return nil
+	return st.view.Reset(epoch)
 }
 
 // endTerm silences the stream; st.mu is held.
 func (st *stream) endTerm() {
 	st.term = nil
 	clear(st.nodes)
+	st.order = nil
 }
 
 // wake tells whoever waits for the fold to move; st.mu is held.
@@ -126,8 +126,13 @@ func (st *stream) wake() {
 	st.advanced = make(chan struct{})
 }
 
-// hold keeps trying for the lease and fans out while it is held.
+// hold keeps trying for the lease and fans out while it is held. It begins to try
+// once the fold has reached the stream's end, so that a view that has yet to be
+// replayed leaves the lease to one that need not.
 func (st *stream) hold(ctx context.Context) error {
+	if _, ok := st.catchUp(ctx, nil); !ok {
+		return st.idle(ctx)
+	}
 	for ctx.Err() == nil {
 		lease, err := st.p.bus.AcquireLease(ctx, st.fold.Name())
 		if err != nil {
@@ -135,88 +140,123 @@ func (st *stream) hold(ctx context.Context) error {
 				break
 			}
 			st.p.log.Warn("acquire lease", "view", st.fold.Name(), "err", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(time.Second):
-			}
+			pause(ctx, nil, time.Second)
 			continue
 		}
-		st.fanOut(ctx, lease)
+		for st.fanOut(ctx, lease) {
+		}
 		st.mu.Lock()
 		st.endTerm()
+		stopped := st.stopped != nil
 		st.mu.Unlock()
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || stopped {
 			release, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			_ = lease.Release(release)
+			if err := lease.Release(release); err != nil {
+				st.p.log.Debug("release lease", "view", st.fold.Name(), "err", err)
+			}
 			cancel()
+		}
+		if stopped {
+			return st.idle(ctx)
 		}
 	}
 	return ctx.Err()
 }
 
-// fanOut begins terms under one lease, one after the other, until it is lost.
-func (st *stream) fanOut(ctx context.Context, lease *bus.Lease) {
+// idle waits for the end of a process whose view can't go on.
+func (st *stream) idle(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// catchUp waits until what is in the log by now has been folded. resets tells the
+// folding that did it. It is not ok when ctx or the lease has ended, or the view.
+func (st *stream) catchUp(ctx context.Context, lost <-chan struct{}) (resets uint64, ok bool) {
 	for {
-		// What is in the log by now was, or will be, folded before the term.
+		st.mu.Lock()
+		resets, stopped := st.resets, st.stopped
+		st.mu.Unlock()
+		if stopped != nil {
+			return 0, false
+		}
 		last, err := st.p.bus.LastSequence(ctx, st.s)
 		if err != nil {
-			select {
-			case <-ctx.Done():
-				return
-			case <-lease.Lost():
-				return
-			case <-time.After(100 * time.Millisecond):
+			if !pause(ctx, lost, 100*time.Millisecond) {
+				return 0, false
 			}
 			continue
+		}
+		if st.waitUntil(ctx, lost, func() bool { return st.folded >= last || st.resets != resets }) != nil {
+			return 0, false
 		}
 		st.mu.Lock()
-		st.restart = false
-		for st.folded < last && !st.restart {
-			moved := st.advanced
-			st.mu.Unlock()
-			select {
-			case <-ctx.Done():
-				return
-			case <-lease.Lost():
-				return
-			case <-moved:
-			}
-			st.mu.Lock()
-		}
-		if st.restart || st.stopped != nil {
-			st.mu.Unlock()
-			select {
-			case <-ctx.Done():
-				return
-			case <-lease.Lost():
-				return
-			case <-time.After(10 * time.Millisecond):
-			}
-			continue
-		}
-		st.starts++
-		st.term = &frame.Term{Revision: lease.Revision(), Start: st.starts}
-		clear(st.nodes)
+		done := st.resets == resets
 		st.mu.Unlock()
-		st.p.log.Debug("fan-out begins", "view", st.fold.Name(), "revision", lease.Revision(), "start", st.starts)
-		for over := false; !over; {
-			st.mu.Lock()
-			over = st.restart
-			moved := st.advanced
-			st.mu.Unlock()
-			if over {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-lease.Lost():
-				st.p.log.Warn("lease lost", "view", st.fold.Name())
-				return
-			case <-moved:
-			}
+		if done {
+			return resets, true
 		}
 	}
+}
+
+var errOver = errors.New("over")
+
+// waitUntil waits for a state of the stream; it fails when ctx or the lease has
+// ended, or the view.
+func (st *stream) waitUntil(ctx context.Context, lost <-chan struct{}, cond func() bool) error {
+	for {
+		st.mu.Lock()
+		reached, stopped, moved := cond(), st.stopped != nil, st.advanced
+		st.mu.Unlock()
+		switch {
+		case stopped:
+			return errOver
+		case reached:
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errOver
+		case <-lost:
+			return errOver
+		case <-moved:
+		}
+	}
+}
+
+// pause waits for d; false when ctx or the lease ended first.
+func pause(ctx context.Context, lost <-chan struct{}, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-lost:
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// fanOut is one term: from the moment at which all that was in the log when the
+// lease was gained has been folded, to the end of the lease or the view's next
+// reset. It is true where another term is to follow under the same lease.
+func (st *stream) fanOut(ctx context.Context, lease *bus.Lease) bool {
+	resets, ok := st.catchUp(ctx, lease.Lost())
+	if !ok {
+		return false
+	}
+	st.mu.Lock()
+	if st.resets != resets || st.stopped != nil {
+		st.mu.Unlock()
+		return true
+	}
+	st.starts++
+	start := st.starts
+	st.term = &frame.Term{Revision: lease.Revision(), Start: start}
+	st.nodes, st.order = map[event.ID]*node{}, nil
+	st.mu.Unlock()
+	st.p.log.Debug("fan-out begins", "view", st.fold.Name(), "revision", lease.Revision(), "start", start)
+	return st.waitUntil(ctx, lease.Lost(), func() bool { return st.resets != resets }) == nil
 }
 
 // apply folds a batch and frames it.
@@ -228,9 +268,9 @@ func (st *stream) apply(batch []bus.Recorded) error {
 		for i := range applied {
 			st.route(&applied[i])
 		}
-		for life, n := range st.nodes {
+		for _, n := range st.order {
 			if len(n.next.Outcomes) > 0 || len(n.next.Deliveries) > 0 {
-				st.send(life, n, applied[len(applied)-1].Sequence)
+				st.send(n, applied[len(applied)-1].Sequence)
 			}
 		}
 	}
@@ -261,9 +301,9 @@ func (st *stream) route(a *view.Applied) {
 			st.audience(e, k, d)
 		}
 	}
-	for life, n := range st.nodes {
+	for _, n := range st.order {
 		if n.size > frameSoftLimit {
-			st.send(life, n, a.Sequence)
+			st.send(n, a.Sequence)
 		}
 	}
 }
@@ -273,7 +313,7 @@ func (st *stream) audience(e *view.Effect, k int, d *frame.Delivery) {
 	switch {
 	case st.s.IsConversation():
 		lower, higher := timeline.Concerns(d)
-		for _, n := range st.nodes {
+		for _, n := range st.order {
 			if _, ok := n.users[lower]; !ok {
 				if _, ok := n.users[higher]; !ok {
 					continue
@@ -284,12 +324,12 @@ func (st *stream) audience(e *view.Effect, k int, d *frame.Delivery) {
 	case k < len(e.Routes) && !e.Routes[k].All:
 		for _, life := range e.Routes[k].Lives {
 			if n := st.nodes[life]; n != nil {
-				n.deliver(d)
+				st.deliverPart(n, d)
 			}
 		}
 	default:
-		for _, n := range st.nodes {
-			n.deliver(d)
+		for _, n := range st.order {
+			st.deliverPart(n, d)
 		}
 	}
 }
@@ -299,8 +339,18 @@ func (n *node) deliver(d *frame.Delivery) {
 	n.size += 96 + len(d.GetMessage().GetBody())
 }
 
+// deliverPart delivers what one record may bring more of than fits into a frame: a
+// lost node ends all its sessions. A part moves no position; of these streams a
+// node may be told the same twice.
+func (st *stream) deliverPart(n *node, d *frame.Delivery) {
+	n.deliver(d)
+	if n.size > frameSoftLimit {
+		st.send(n, max(n.to, d.Sequence-1))
+	}
+}
+
 // send closes the node's frame at position to and pushes it; st.mu is held.
-func (st *stream) send(life event.ID, n *node, to uint64) {
+func (st *stream) send(n *node, to uint64) {
 	f := &n.next
 	f.Stream, f.Term, f.From, f.To = uint32(st.s), st.term, n.to, to
 	epoch := st.view.Epoch()
@@ -308,11 +358,11 @@ func (st *stream) send(life event.ID, n *node, to uint64) {
 	var err error
 	st.buf, err = proto.MarshalOptions{}.MarshalAppend(st.buf[:0], &frame.Push{Body: &frame.Push_Frame{Frame: f}})
 	if err == nil {
-		err = st.p.bus.Push(life, st.buf)
+		err = st.p.bus.Push(n.life, st.buf)
 	}
 	if err != nil {
 		// The node finds the hole by the next frame or heartbeat and refills.
-		st.p.log.Warn("frame not sent", "view", st.fold.Name(), "life", life, "err", err)
+		st.p.log.Warn("frame not sent", "view", st.fold.Name(), "life", n.life, "err", err)
 	}
 	n.to = to
 	n.size = 0
@@ -324,12 +374,28 @@ func (st *stream) send(life event.ID, n *node, to uint64) {
 	}
 }
 
+// register makes a node anew at the fold's position; st.mu is held.
+func (st *stream) register(life event.ID, users int) *node {
+	st.forgetLocked(life)
+	n := &node{life: life, to: st.folded, users: make(map[uint32]uint64, users)}
+	st.nodes[life] = n
+	st.order = append(st.order, n)
+	return n
+}
+
+func (st *stream) forgetLocked(life event.ID) {
+	if n := st.nodes[life]; n != nil {
+		delete(st.nodes, life)
+		st.order = slices.DeleteFunc(st.order, func(o *node) bool { return o == n })
+	}
+}
+
 // upTo brings an attached node to the fold by an empty frame, if it is behind.
 func (st *stream) upTo(life event.ID) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if n := st.nodes[life]; n != nil && n.to < st.folded {
-		st.send(life, n, st.folded)
+		st.send(n, st.folded)
 	}
 }
 
@@ -344,7 +410,7 @@ func (st *stream) heartbeat(life event.ID) *frame.HeartbeatStream {
 	e := &frame.HeartbeatStream{Stream: uint32(st.s), Term: st.term, Epoch: epoch[:]}
 	if n := st.nodes[life]; n != nil {
 		if n.to < st.folded {
-			st.send(life, n, st.folded)
+			st.send(n, st.folded)
 		}
 		e.Attached, e.To, e.Users, e.Digest, e.Counter = true, n.to, uint32(len(n.users)), n.digest, n.counter
 	}
@@ -354,7 +420,7 @@ func (st *stream) heartbeat(life event.ID) *frame.HeartbeatStream {
 func (st *stream) forget(life event.ID) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	delete(st.nodes, life)
+	st.forgetLocked(life)
 }
 
 func (st *stream) ready() error {

@@ -1650,13 +1650,17 @@ func (x *ChangesAnswer) GetNextIndex() uint32 {
 
 // ResyncRequest recovers a node's knowledge of PRESENCE or PEOPLE after a hole.
 type ResyncRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Life          []byte                 `protobuf:"bytes,1,opt,name=life,proto3" json:"life,omitempty"`
-	Stream        uint32                 `protobuf:"varint,2,opt,name=stream,proto3" json:"stream,omitempty"`
-	Epoch         []byte                 `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Since         uint64                 `protobuf:"varint,4,opt,name=since,proto3" json:"since,omitempty"`
-	Sessions      []*ResyncSession       `protobuf:"bytes,5,rep,name=sessions,proto3" json:"sessions,omitempty"` // PRESENCE: the node's sessions
-	Users         []*ResyncUser          `protobuf:"bytes,6,rep,name=users,proto3" json:"users,omitempty"`       // PEOPLE: users with sessions
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Life     []byte                 `protobuf:"bytes,1,opt,name=life,proto3" json:"life,omitempty"`
+	Stream   uint32                 `protobuf:"varint,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	Epoch    []byte                 `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Since    uint64                 `protobuf:"varint,4,opt,name=since,proto3" json:"since,omitempty"`
+	Sessions []*ResyncSession       `protobuf:"bytes,5,rep,name=sessions,proto3" json:"sessions,omitempty"` // PRESENCE: the node's sessions
+	Users    []*ResyncUser          `protobuf:"bytes,6,rep,name=users,proto3" json:"users,omitempty"`       // PEOPLE: users with sessions
+	// Of a node with many users one page: it lists those in from_user to to_user. The
+	// first page begins at 0.
+	FromUser      uint32 `protobuf:"varint,7,opt,name=from_user,json=fromUser,proto3" json:"from_user,omitempty"`
+	ToUser        uint32 `protobuf:"varint,8,opt,name=to_user,json=toUser,proto3" json:"to_user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1731,6 +1735,20 @@ func (x *ResyncRequest) GetUsers() []*ResyncUser {
 		return x.Users
 	}
 	return nil
+}
+
+func (x *ResyncRequest) GetFromUser() uint32 {
+	if x != nil {
+		return x.FromUser
+	}
+	return 0
+}
+
+func (x *ResyncRequest) GetToUser() uint32 {
+	if x != nil {
+		return x.ToUser
+	}
+	return 0
 }
 
 type ResyncSession struct {
@@ -1848,6 +1866,7 @@ type ResyncAnswer struct {
 	Statuses      []*UserStatus          `protobuf:"bytes,7,rep,name=statuses,proto3" json:"statuses,omitempty"` // changed since
 	People        []*PersonChanged       `protobuf:"bytes,8,rep,name=people,proto3" json:"people,omitempty"`     // PEOPLE: users whose sessions must end
 	TooFar        bool                   `protobuf:"varint,9,opt,name=too_far,json=tooFar,proto3" json:"too_far,omitempty"`
+	Covered       uint32                 `protobuf:"varint,10,opt,name=covered,proto3" json:"covered,omitempty"` // the page's users up to here were looked at
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1943,6 +1962,13 @@ func (x *ResyncAnswer) GetTooFar() bool {
 		return x.TooFar
 	}
 	return false
+}
+
+func (x *ResyncAnswer) GetCovered() uint32 {
+	if x != nil {
+		return x.Covered
+	}
+	return 0
 }
 
 // Beat is a node's sign of life, once a second.
@@ -2146,21 +2172,23 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"\x04more\x18\x04 \x01(\bR\x04more\x12#\n" +
 	"\rnext_sequence\x18\x05 \x01(\x04R\fnextSequence\x12\x1d\n" +
 	"\n" +
-	"next_index\x18\x06 \x01(\rR\tnextIndex\"\xd0\x01\n" +
+	"next_index\x18\x06 \x01(\rR\tnextIndex\"\x86\x02\n" +
 	"\rResyncRequest\x12\x12\n" +
 	"\x04life\x18\x01 \x01(\fR\x04life\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\rR\x06stream\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\fR\x05epoch\x12\x14\n" +
 	"\x05since\x18\x04 \x01(\x04R\x05since\x127\n" +
 	"\bsessions\x18\x05 \x03(\v2\x1b.godwit.frame.ResyncSessionR\bsessions\x12.\n" +
-	"\x05users\x18\x06 \x03(\v2\x18.godwit.frame.ResyncUserR\x05users\"=\n" +
+	"\x05users\x18\x06 \x03(\v2\x18.godwit.frame.ResyncUserR\x05users\x12\x1b\n" +
+	"\tfrom_user\x18\a \x01(\rR\bfromUser\x12\x17\n" +
+	"\ato_user\x18\b \x01(\rR\x06toUser\"=\n" +
 	"\rResyncSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\fR\asession\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\rR\x04user\"I\n" +
 	"\n" +
 	"ResyncUser\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\rR\x04user\x12'\n" +
-	"\x0fpeople_sequence\x18\x02 \x01(\x04R\x0epeopleSequence\"\xf9\x02\n" +
+	"\x0fpeople_sequence\x18\x02 \x01(\x04R\x0epeopleSequence\"\x93\x03\n" +
 	"\fResyncAnswer\x12&\n" +
 	"\x04term\x18\x01 \x01(\v2\x12.godwit.frame.TermR\x04term\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\fR\x05epoch\x12\x0e\n" +
@@ -2170,7 +2198,9 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"\aunknown\x18\x06 \x03(\v2\x1b.godwit.frame.ResyncSessionR\aunknown\x124\n" +
 	"\bstatuses\x18\a \x03(\v2\x18.godwit.frame.UserStatusR\bstatuses\x123\n" +
 	"\x06people\x18\b \x03(\v2\x1b.godwit.frame.PersonChangedR\x06people\x12\x17\n" +
-	"\atoo_far\x18\t \x01(\bR\x06tooFar\"\x84\x01\n" +
+	"\atoo_far\x18\t \x01(\bR\x06tooFar\x12\x18\n" +
+	"\acovered\x18\n" +
+	" \x01(\rR\acovered\"\x84\x01\n" +
 	"\x04Beat\x12\x12\n" +
 	"\x04life\x18\x01 \x01(\fR\x04life\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
