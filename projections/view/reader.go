@@ -130,3 +130,15 @@ func (r *Reader) At(stream event.Stream) *query.AtLeast {
 	epoch := r.Epoch()
 	return &query.AtLeast{Stream: uint32(stream), Sequence: r.sequence, Epoch: epoch[:]}
 }
+
+// Buckets yields the names of all buckets that are there, the engine's too.
+func (r *Reader) Buckets() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		c := r.tx.Cursor()
+		for name, _ := c.First(); name != nil; name, _ = c.Next() {
+			if !yield(string(name)) {
+				return
+			}
+		}
+	}
+}
