@@ -139,7 +139,8 @@ type ReplayProgress struct {
 
 // ReplayReport is what a replay found.
 type ReplayReport struct {
-	Views []ViewReport `json:"views"`
+	Views []ViewReport  `json:"views"`
+	Took  time.Duration `json:"took_ns"` // of all; several views are replayed at a time
 }
 
 // Equal tells whether every view came out as it was.

@@ -68,7 +68,7 @@ func replay(ctx context.Context, t *target, verify bool, logging *logOptions, st
 	if t.addr == "" {
 		r, err := up.ReplayStopped(ctx, t.data, verify, logging.logger(streams.Err), progress)
 		if !errors.Is(err, datadir.ErrInUse) {
-			return fromUp(r), err
+			return r, err
 		}
 	}
 	c, err := t.client()
@@ -76,13 +76,6 @@ func replay(ctx context.Context, t *target, verify bool, logging *logOptions, st
 		return admin.ReplayReport{}, err
 	}
 	return c.Replay(ctx, verify, progress)
-}
-
-func fromUp(r up.ReplayReport) (out admin.ReplayReport) {
-	for _, v := range r.Views {
-		out.Views = append(out.Views, admin.ViewReport(v))
-	}
-	return out
 }
 
 func writeReport(out io.Writer, r admin.ReplayReport, asJSON bool) error {
@@ -93,10 +86,9 @@ func writeReport(out io.Writer, r admin.ReplayReport, asJSON bool) error {
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "VIEW\tRECORDS\tEVENTS\tEVENTS/S\tDIGEST\tRESULT")
-	events, seconds := uint64(0), 0.0
+	events := uint64(0)
 	for _, v := range r.Views {
 		events += v.Events
-		seconds += v.Took.Seconds()
 		fmt.Fprintf(w, "%s\t%d\t%d\t%.0f\t%s\t%s\n", v.Name, v.Sequence, v.Events, rate(v.Events, v.Took.Seconds()), short(v.Digest), verdict(v))
 	}
 	if err := w.Flush(); err != nil {
@@ -106,7 +98,7 @@ func writeReport(out io.Writer, r admin.ReplayReport, asJSON bool) error {
 	if !r.Equal() {
 		word = "NOT EQUAL"
 	}
-	_, err := fmt.Fprintf(out, "%d events, %.0f a second: %s\n", events, rate(events, seconds), word)
+	_, err := fmt.Fprintf(out, "%d events, %.0f a second: %s\n", events, rate(events, r.Took.Seconds()), word)
 	return err
 }
 

@@ -50,31 +50,6 @@ type Config struct {
 	BusHooks *bus.Hooks
 }
 
-// ReplayReport is what a replay found.
-type ReplayReport struct {
-	Views []ViewReport
-}
-
-// ViewReport is the replay of one view.
-type ViewReport struct {
-	Name     string
-	Sequence uint64 // position both were compared at
-	Events   uint64
-	Took     time.Duration
-	Digest   string // of the rebuilt view
-	Present  string // digest of the view that was there; empty if there was none
-	Equal    bool
-}
-
-// Equal tells whether every view came out as it was.
-func (r ReplayReport) Equal() bool {
-	for _, v := range r.Views {
-		if !v.Equal {
-			return false
-		}
-	}
-	return true
-}
-
-// ReplayProgress is told during a replay: events folded and events there are.
+// ReplayProgress is told during a replay, by one goroutine at a time: records folded
+// and records there are.
 type ReplayProgress func(view string, done, total uint64)

@@ -7,9 +7,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"godwit/bus"
+	"godwit/internal/admin"
 	"godwit/internal/datadir"
 	"godwit/projections/owner"
 	"godwit/projections/view"
@@ -19,7 +24,7 @@ import (
 // ReplayStopped rebuilds every view of a stopped data directory beside the present
 // one and compares the two at the present one's position. Without verify the
 // rebuilt views then take the place of the present ones.
-func ReplayStopped(ctx context.Context, path string, verify bool, log *slog.Logger, progress ReplayProgress) (report ReplayReport, err error) {
+func ReplayStopped(ctx context.Context, path string, verify bool, log *slog.Logger, progress ReplayProgress) (report admin.ReplayReport, err error) {
 	if _, err := os.Stat(path); err != nil {
 		return report, fmt.Errorf("data directory: %w", err)
 	}
@@ -36,18 +41,20 @@ func ReplayStopped(ctx context.Context, path string, verify bool, log *slog.Logg
 	if err := os.MkdirAll(dir.Views(), 0o700); err != nil {
 		return report, err
 	}
-	for _, s := range b.Streams() {
+	return replayAll(ctx, b, progress, func(ctx context.Context, s event.Stream, progress ReplayProgress) (r admin.ViewReport, err error) {
 		v, err := view.Open(view.Config{Dir: dir.Views(), Fold: owner.FoldFor(s), Log: b.LogID(), Logger: log})
 		if err != nil {
-			return report, err
+			return r, err
 		}
 		r, fresh, err := replayBeside(ctx, b, s, v, log, progress)
 		if err == nil && !verify {
 			last, e := b.LastSequence(ctx, s)
 			err = e
-			if err == nil && (r.Sequence < last || !r.Equal) {
-				_ = os.RemoveAll(fresh)
-				_, fresh, err = rebuildBeside(ctx, b, s, v, last, log, progress)
+			if err == nil && r.Sequence < last {
+				err = os.RemoveAll(fresh)
+				if err == nil {
+					_, fresh, err = rebuildBeside(ctx, b, s, v, last, log, progress)
+				}
 			}
 		}
 		name := v.Path()
@@ -55,18 +62,39 @@ func ReplayStopped(ctx context.Context, path string, verify bool, log *slog.Logg
 		if err == nil && !verify {
 			err = os.Rename(filepath.Join(fresh, filepath.Base(name)), name)
 		}
-		err = errors.Join(err, os.RemoveAll(fresh))
-		if err != nil {
-			return report, err
+		return r, errors.Join(err, os.RemoveAll(fresh))
+	})
+}
+
+// replayAll replays as many views at a time as there are cores.
+func replayAll(ctx context.Context, b *bus.Bus, progress ReplayProgress, one func(context.Context, event.Stream, ReplayProgress) (admin.ViewReport, error)) (admin.ReplayReport, error) {
+	var mu sync.Mutex
+	serial := func(view string, done, total uint64) {
+		if progress != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			progress(view, done, total)
 		}
-		report.Views = append(report.Views, r)
 	}
-	return report, nil
+	start := time.Now()
+	views := make([]admin.ViewReport, len(b.Streams()))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, s := range b.Streams() {
+		g.Go(func() (err error) {
+			views[i], err = one(ctx, s, serial)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return admin.ReplayReport{}, err
+	}
+	return admin.ReplayReport{Views: views, Took: time.Since(start)}, nil
 }
 
 // replayBeside rebuilds one view to the position that the present one has
 // committed, and compares.
-func replayBeside(ctx context.Context, b *bus.Bus, s event.Stream, v *view.View, log *slog.Logger, progress ReplayProgress) (r ViewReport, dir string, err error) {
+func replayBeside(ctx context.Context, b *bus.Bus, s event.Stream, v *view.View, log *slog.Logger, progress ReplayProgress) (r admin.ViewReport, dir string, err error) {
 	present, at, err := v.Digest()
 	if err != nil {
 		return r, "", err
@@ -89,7 +117,7 @@ func replayBeside(ctx context.Context, b *bus.Bus, s event.Stream, v *view.View,
 	return r, dir, nil
 }
 
-func rebuildBeside(ctx context.Context, b *bus.Bus, s event.Stream, v *view.View, to uint64, log *slog.Logger, progress ReplayProgress) (r ViewReport, dir string, err error) {
+func rebuildBeside(ctx context.Context, b *bus.Bus, s event.Stream, v *view.View, to uint64, log *slog.Logger, progress ReplayProgress) (r admin.ViewReport, dir string, err error) {
 	dir, err = os.MkdirTemp(filepath.Dir(v.Path()), ".replay-")
 	if err != nil {
 		return r, "", err
@@ -108,22 +136,14 @@ func rebuildBeside(ctx context.Context, b *bus.Bus, s event.Stream, v *view.View
 	if err != nil {
 		return r, dir, err
 	}
-	return ViewReport{Name: v.Name(), Sequence: to, Events: rebuilt.Events, Took: time.Since(start), Digest: rebuilt.Digest.String()}, dir, nil
+	return admin.ViewReport{Name: v.Name(), Sequence: to, Events: rebuilt.Events, Took: time.Since(start), Digest: rebuilt.Digest.String()}, dir, nil
 }
 
 // replayRunning compares each of a running process's views with its replay; the
 // views that serve are left alone.
-func replayRunning(ctx context.Context, b *bus.Bus, p *owner.Process, log *slog.Logger, progress ReplayProgress) (report ReplayReport, err error) {
-	for _, s := range b.Streams() {
-		v := p.View(s)
-		if v == nil {
-			continue
-		}
-		r, dir, err := replayBeside(ctx, b, s, v, log, progress)
-		if err := errors.Join(err, os.RemoveAll(dir)); err != nil {
-			return report, err
-		}
-		report.Views = append(report.Views, r)
-	}
-	return report, nil
+func replayRunning(ctx context.Context, b *bus.Bus, p *owner.Process, log *slog.Logger, progress ReplayProgress) (admin.ReplayReport, error) {
+	return replayAll(ctx, b, progress, func(ctx context.Context, s event.Stream, progress ReplayProgress) (admin.ViewReport, error) {
+		r, dir, err := replayBeside(ctx, b, s, p.View(s), log, progress)
+		return r, errors.Join(err, os.RemoveAll(dir))
+	})
 }

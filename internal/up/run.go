@@ -275,13 +275,5 @@ func (p *process) Replay(ctx context.Context, _ bool, progress func(view string,
 		return admin.ReplayReport{}, fmt.Errorf("%w: a replay is running", admin.ErrConflict)
 	}
 	defer p.replaying.Unlock()
-	r, err := replayRunning(ctx, p.bus, p.owners, p.log, progress)
-	if err != nil {
-		return admin.ReplayReport{}, err
-	}
-	var out admin.ReplayReport
-	for _, v := range r.Views {
-		out.Views = append(out.Views, admin.ViewReport(v))
-	}
-	return out, nil
+	return replayRunning(ctx, p.bus, p.owners, p.log, progress)
 }
