@@ -64,6 +64,9 @@ func (l *login) run() {
 		l.fail("unavailable", loginServer, textServer, err)
 		return
 	}
+	// Before the session is registered: a life that ends closes all registered sessions,
+	// so that none of them may be opened in the next one.
+	life := srv.node.Life()
 	// A change of somebody's credentials between the look-up and the registration
 	// makes it start over: the session must be found by the next one.
 	for {
@@ -76,7 +79,7 @@ func (l *login) run() {
 			continue
 		}
 		if registered {
-			l.open(p, sequence)
+			l.open(p, sequence, life)
 		}
 		return
 	}
@@ -155,10 +158,10 @@ func (l *login) register(p *query.Account, sequence uint64) (registered, again b
 }
 
 // open appends SessionOpened and lets the outcome answer the client.
-func (l *login) open(p *query.Account, sequence uint64) {
+func (l *login) open(p *query.Account, sequence uint64, life event.ID) {
 	s, srv := l.s, l.s.srv
 	ev, err := commands.OpenSession{
-		At: time.Now(), Session: s.id, Life: srv.node.Life(), ClientType: l.req.GetClientType(),
+		At: time.Now(), Session: s.id, Life: life, ClientType: l.req.GetClientType(),
 		OnlineStatus: l.req.GetOnlineStatus(), ClientVersion: validText(l.req.GetClientVersion()), Policy: srv.policy,
 	}.Decide(commands.LoginState{
 		Person:         commands.Person{Number: p.GetUser(), Disabled: p.GetDisabled()},
