@@ -44,7 +44,11 @@ func (v *View) open() error {
 	if _, err := os.Stat(v.path); errors.Is(err, fs.ErrNotExist) {
 		return v.recreate()
 	}
-	db, err := openFile(v.path)
+	err := whole(v.path)
+	var db *bolt.DB
+	if err == nil {
+		db, err = openFile(v.path)
+	}
 	if err == nil {
 		v.db = db
 		err = v.adopt()
@@ -58,6 +62,36 @@ func (v *View) open() error {
 	}
 	v.logger.Warn("view file is dropped and built anew", "path", v.path, "err", err)
 	return v.recreate()
+}
+
+// whole checks that a file is as long as its meta page says. When bbolt opens one for
+// writing it walks all pages on a goroutine of its own, where a fault beyond the
+// end cannot be caught; opened for reading it walks nothing.
+func whole(path string) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", ErrCorrupt, p)
+		}
+	}()
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Size() == 0 {
+		return fmt.Errorf("%w: it is empty", ErrCorrupt)
+	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, ReadOnly: true})
+	if err != nil {
+		return unreadable(path, err)
+	}
+	defer closeQuietly(db)
+	return db.View(func(tx *bolt.Tx) error {
+		if info.Size() < tx.Size() {
+			return fmt.Errorf("%w: %d bytes of %d", ErrCorrupt, info.Size(), tx.Size())
+		}
+		return nil
+	})
 }
 
 // openFile opens a bbolt file; what it cannot read is ErrCorrupt.
@@ -88,18 +122,23 @@ func openFile(path string) (db *bolt.DB, err error) {
 			return f, err
 		},
 	})
-	if err == nil {
-		return db, nil
+	if err != nil {
+		return nil, unreadable(path, err)
 	}
+	return db, nil
+}
+
+// unreadable tells a file that replay can mend (ErrCorrupt) from what it cannot.
+func unreadable(path string, err error) error {
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("%s is open in another process: %w", path, err)
+		return fmt.Errorf("%s is open in another process: %w", path, err)
 	}
 	_, path1 := errors.AsType[*fs.PathError](err)
 	_, errno := errors.AsType[syscall.Errno](err)
 	if path1 || errno {
-		return nil, err
+		return err
 	}
-	return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
 // adopt checks that the opened file is this view's, whole, and to be trusted, and
@@ -113,11 +152,6 @@ func (v *View) adopt() (err error) {
 	}()
 	var clean bool
 	err = v.db.View(func(tx *bolt.Tx) error {
-		if info, err := os.Stat(v.path); err != nil {
-			return err
-		} else if info.Size() < tx.Size() {
-			return fmt.Errorf("%w: %d bytes of %d", ErrCorrupt, info.Size(), tx.Size())
-		}
 		m := tx.Bucket(metaBucket)
 		if m == nil {
 			return fmt.Errorf("%w: no meta bucket", ErrCorrupt)
