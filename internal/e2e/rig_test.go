@@ -3,9 +3,9 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,7 +34,20 @@ type rig struct {
 	lines  *output
 	hasher *password.Hasher
 	frames frames
+
+	ends [phases][]func() // what ends the parts, by phase
 }
+
+// The parts end in the order in which each can still do its last work.
+const (
+	endEdges = iota
+	endOwners
+	endBuses
+	endLog
+	phases
+)
+
+func (r *rig) atEnd(phase int, f func()) { r.ends[phase] = append(r.ends[phase], f) }
 
 const rigPartitions = 3
 
@@ -56,9 +69,16 @@ func newRig(t *testing.T) *rig {
 	if r.hasher, err = password.NewHasher(password.Cost{MemoryKiB: 64, Iterations: 1}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	r.atEnd(endLog, func() {
 		s.Shutdown()
 		s.WaitForShutdown()
+	})
+	t.Cleanup(func() {
+		for _, ends := range r.ends {
+			for _, end := range slices.Backward(ends) {
+				end()
+			}
+		}
 		if t.Failed() {
 			t.Logf("the end of the log:\n%s", r.lines.tail())
 		}
@@ -69,14 +89,14 @@ func newRig(t *testing.T) *rig {
 // open opens a bus over a link of its own.
 func (r *rig) open(name string, hooks *bus.Hooks) (*bus.Bus, *link) {
 	r.t.Helper()
-	l := newLink(r.t, r.nats.Addr().String())
+	l := newLink(r)
 	b, err := bus.Open(r.t.Context(), bus.Config{
 		URL: "nats://" + l.addr, Partitions: rigPartitions, Process: name, Hooks: hooks, Logger: r.log.With("at", name),
 	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() {
+	r.atEnd(endBuses, func() {
 		l.mend()
 		if err := b.Close(); err != nil {
 			r.t.Errorf("close the bus of %s: %v", name, err)
@@ -92,7 +112,7 @@ type part struct {
 	err    error
 }
 
-func (r *rig) run(name string, f func(context.Context) error) *part {
+func (r *rig) run(phase int, name string, f func(context.Context) error) *part {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &part{cancel: cancel, done: make(chan struct{})}
 	go func() {
@@ -101,7 +121,7 @@ func (r *rig) run(name string, f func(context.Context) error) *part {
 			r.t.Errorf("%s ended by itself: %v", name, p.err)
 		}
 	}()
-	r.t.Cleanup(p.stop)
+	r.atEnd(phase, p.stop)
 	return p
 }
 
@@ -118,8 +138,8 @@ type owning struct {
 	link *link
 	dir  string
 
-	drop    atomic.Pointer[func(life event.ID, f *frame.Frame) bool]
-	dropped atomic.Int64
+	drop          atomic.Pointer[func(life event.ID, f *frame.Frame) bool]
+	sent, dropped atomic.Int64 // frames
 }
 
 // owner starts an owner process: it owns what nobody else does, and stands by for
@@ -133,12 +153,12 @@ func (r *rig) owner(name string) *owning {
 		r.t.Fatal(err)
 	}
 	o.Process = p
-	r.t.Cleanup(func() {
+	r.atEnd(endBuses, func() {
 		if err := p.Close(); err != nil {
 			r.t.Errorf("close the views of %s: %v", name, err)
 		}
 	})
-	o.part = r.run(name, p.Run)
+	o.part = r.run(endOwners, name, p.Run)
 	return o
 }
 
@@ -154,6 +174,7 @@ func (r *rig) pushed(o *owning, life event.ID, data []byte) (lose bool) {
 		return false // a heartbeat
 	}
 	r.frames.saw(f)
+	o.sent.Add(1)
 	if drop := o.drop.Load(); drop != nil && (*drop)(life, f) {
 		o.dropped.Add(1)
 		return true
@@ -231,9 +252,9 @@ func (r *rig) edge(name string) *edge {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.run(name+" node", e.node.Run)
-	r.run(name+" watch", func(ctx context.Context) error { return watch.Run(ctx, e.bus, e.node, log) })
-	e.part = r.run(name+" connector", func(ctx context.Context) error { return srv.Run(ctx, e.node) })
+	r.run(endEdges, name+" node", e.node.Run)
+	r.run(endEdges, name+" watch", func(ctx context.Context) error { return watch.Run(ctx, e.bus, e.node, log) })
+	e.part = r.run(endEdges, name+" connector", func(ctx context.Context) error { return srv.Run(ctx, e.node) })
 	select {
 	case <-srv.Listening():
 	case <-time.After(patience):
@@ -271,13 +292,13 @@ type link struct {
 	closed bool
 }
 
-func newLink(t *testing.T, to string) *link {
-	t.Helper()
+func newLink(r *rig) *link {
+	r.t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	l := &link{addr: ln.Addr().String(), to: to, conns: map[net.Conn]bool{}}
+	l := &link{addr: ln.Addr().String(), to: r.nats.Addr().String(), conns: map[net.Conn]bool{}}
 	l.wg.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -287,7 +308,7 @@ func newLink(t *testing.T, to string) *link {
 			l.wg.Go(func() { l.carry(c) })
 		}
 	})
-	t.Cleanup(func() {
+	r.atEnd(endLog, func() {
 		l.mend()
 		_ = ln.Close()
 		l.sever(true)
@@ -372,8 +393,6 @@ func (l *link) mend() {
 		l.held = nil
 	}
 }
-
-var _ io.Writer = (*output)(nil)
 
 // eventually waits until a condition holds.
 func (r *rig) eventually(what string, holds func() bool) {

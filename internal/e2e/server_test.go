@@ -111,9 +111,15 @@ func (o *output) count(words ...string) int {
 	return n
 }
 
+// tail is the end of what was said, or the beginning of a crash.
 func (o *output) tail() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	for i, l := range o.lines {
+		if strings.HasPrefix(l, "panic:") || strings.HasPrefix(l, "fatal error:") || strings.HasPrefix(l, "unexpected fault address") || strings.HasPrefix(l, "SIG") {
+			return strings.Join(o.lines[max(0, i-10):min(len(o.lines), i+50)], "\n")
+		}
+	}
 	return strings.Join(o.lines[max(0, len(o.lines)-60):], "\n")
 }
 

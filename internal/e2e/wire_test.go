@@ -173,9 +173,14 @@ func (c *conn) next() (packet, error) {
 // errRefused is a login that was answered with another result than 0.
 var errRefused = errors.New("login refused")
 
-// login sends a login of u as a device, and returns its user number.
+// login logs in as a device, and returns the user number. The password is the name.
 func (c *conn) login(name string, device int) (uint32, error) {
-	if err := c.send(cmdLogin, 1, body(name, md5Hex(name), 1, device, "e2e")); err != nil {
+	return c.loginAs(name, device, "e2e")
+}
+
+// loginAs is login with a client version, which the log keeps.
+func (c *conn) loginAs(name string, device int, version string) (uint32, error) {
+	if err := c.send(cmdLogin, 1, body(name, md5Hex(name), 1, device, version)); err != nil {
 		return 0, err
 	}
 	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {

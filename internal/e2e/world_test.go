@@ -117,8 +117,9 @@ type held struct {
 	got    map[uint32]string // id -> body, by ack, push or history
 	whole  uint32            // 1..whole are all in got
 	pushed uint32            // the highest id pushed in this session
-	synced bool              // the history was answered in this session,
-	head   uint32            // up to here
+	head   uint32            // where the history ended that was answered in this session,
+	synced bool              // if it was,
+	joined bool              // down to what was held before
 }
 
 // populate makes the people of the world out of registered numbers.
@@ -166,7 +167,7 @@ func (p *person) connect(addr string) error {
 	p.w.mu.Lock()
 	p.ended, p.writes = false, false
 	for _, h := range p.held {
-		h.pushed, h.head, h.synced = 0, 0, false
+		h.pushed, h.head, h.synced, h.joined = 0, 0, false, false
 	}
 	p.w.mu.Unlock()
 	s, err := open(addr, p.name, p.device, p.hear)
@@ -219,7 +220,7 @@ func (p *person) sync(quiet bool) error {
 	return nil
 }
 
-const page = 50
+const page = 100
 
 // fetch reads the history with a peer from its newest message down to what is held
 // without a hole.
@@ -233,6 +234,11 @@ func (p *person) fetch(peer uint32, h *held) error {
 		if err != nil {
 			return err
 		}
+	}
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	if h.joined = true; h.whole < max(h.head, h.pushed) {
+		p.w.fault("%s: the history with %d ends at %d, %d was pushed, and %d never came", p.name, peer, h.head, h.pushed, h.whole+1)
 	}
 	return nil
 }
@@ -424,7 +430,7 @@ func (p *person) push(a packet) {
 		return
 	case id <= h.pushed:
 		p.w.fault("%s: push of id %d from %d after %d", p.name, id, from, h.pushed)
-	case h.synced && h.whole < id-1:
+	case h.joined && h.whole < id-1:
 		p.w.fault("%s: push of id %d from %d, but %d never came", p.name, id, from, h.whole+1)
 	case h.synced && h.got[id] != "" && !p.own(peer, id):
 		p.w.fault("%s: push of id %d from %d, which was in an answer", p.name, id, from)
