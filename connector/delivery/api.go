@@ -38,6 +38,23 @@ type Config struct {
 	AskTimeout   time.Duration // a question to a view; default 10 s
 	SilenceLimit time.Duration // own beats unheard for so long: suspend; default 5 s
 	Clock        func() time.Time
+
+	waitingLimit, userWaitLimit int // bytes; tests make them small
+}
+
+// Stats tell how much a node had to do to lose nothing.
+type Stats struct {
+	Users         int    // with sessions on this node
+	Sessions      int    // joined
+	Frames        uint64 // worked off, also those of which nothing was new
+	Deliveries    uint64 // handed to sessions
+	Holes         uint64 // found by a frame or a heartbeat
+	Refills       uint64 // begun, also for a new term
+	FramesDropped uint64 // while a refill was under way, over the limit
+	Mismatches    uint64 // of the attached users
+	Terms         uint64 // gone over to
+	Epochs        uint64 // of streams that were rolled back
+	Restarts      uint64 // lives begun anew
 }
 
 // Result is what an appended event came to.

@@ -75,6 +75,7 @@ type Node struct {
 	kick      chan struct{}
 	heardOwn  time.Time
 	checking  bool
+	stats     Stats
 
 	fmu      sync.Mutex
 	failures []failure // appends whose failure has to be told
@@ -127,6 +128,8 @@ func New(cfg Config) (*Node, error) {
 	}
 	cfg.AskTimeout = cmp.Or(cfg.AskTimeout, defaultAskLimit)
 	cfg.SilenceLimit = cmp.Or(cfg.SilenceLimit, defaultSilence)
+	cfg.waitingLimit = cmp.Or(cfg.waitingLimit, waitingLimit)
+	cfg.userWaitLimit = cmp.Or(cfg.userWaitLimit, userWaitLimit)
 	return &Node{
 		cfg: cfg, bus: cfg.Bus, handler: cfg.Handler, log: cfg.Logger,
 		started: make(chan struct{}), users: map[uint32]*user{}, kick: make(chan struct{}, 1),
@@ -324,6 +327,7 @@ func (n *Node) restartLife() {
 	}
 	old, stopPush, writer := n.life, n.stopPush, n.writer
 	n.log.Warn("node life is over, starting a new one", "life", old)
+	n.stats.Restarts++
 	n.live, n.starting = false, false
 	n.endLife()
 	n.failPending(ErrLifeLost)
@@ -608,6 +612,15 @@ func (n *Node) Seen(s event.Stream) uint64 {
 
 // PeopleSeen is Seen of PEOPLE: the position a login decides at.
 func (n *Node) PeopleSeen() uint64 { return n.Seen(event.People) }
+
+// Stats are counts since the node was made, but for Users and Sessions.
+func (n *Node) Stats() Stats {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := n.stats
+	s.Users, s.Sessions = len(n.users), n.sessions
+	return s
+}
 
 // wake has the attach loop look at its queues.
 func (n *Node) wake() {

@@ -190,6 +190,7 @@ func (n *Node) onPush(life event.ID, data []byte) {
 	switch b := push.Body.(type) {
 	case *frame.Push_Frame:
 		if f := b.Frame; int(f.Stream) < len(n.streams) {
+			n.stats.Frames++
 			n.streams[f.Stream].onFrame(f, len(data))
 			n.flush()
 		}
@@ -216,6 +217,7 @@ func (st *stream) onFrame(f *frame.Frame, size int) {
 			st.work(f.Outcomes, f.Deliveries)
 		}
 	case f.From > st.seen:
+		st.n.stats.Holes++
 		st.n.log.Info("hole in the frames, refilling", "stream", st.s, "seen", st.seen, "from", f.From)
 		st.holdBack(f, size)
 		st.refill(0)
@@ -228,7 +230,8 @@ func (st *stream) onFrame(f *frame.Frame, size int) {
 // holdBack keeps a frame until the refill is through. What is over the limit is
 // dropped and shows as a hole again.
 func (st *stream) holdBack(f *frame.Frame, size int) {
-	if st.waitingBytes+size > waitingLimit {
+	if st.waitingBytes+size > st.n.cfg.waitingLimit {
+		st.n.stats.FramesDropped++
 		return
 	}
 	st.waiting = append(st.waiting, f)
@@ -325,7 +328,7 @@ func (st *stream) deliverTo(id uint32, d *Delivery) {
 	}
 	if _, ok := st.pending[id]; ok {
 		u.bytes += 64 + len(d.GetMessage().GetBody())
-		if u.bytes > userWaitLimit {
+		if u.bytes > st.n.cfg.userWaitLimit {
 			// Its sessions find everything by sync; they never see a hole.
 			st.n.closeUser(u)
 			return
@@ -340,6 +343,7 @@ func (st *stream) deliverTo(id uint32, d *Delivery) {
 }
 
 func (n *Node) hand(u *user, d *Delivery) {
+	n.stats.Deliveries += uint64(len(u.seats))
 	for _, s := range u.seats {
 		s.Deliver(d)
 		n.mark(s)
@@ -403,10 +407,12 @@ func (st *stream) onHeartbeat(owner string, e *frame.HeartbeatStream) {
 		case !e.Attached, event.ToID(e.Epoch) != st.epoch:
 			st.refill(0)
 		case e.To > st.seen:
+			st.n.stats.Holes++
 			st.n.log.Info("frame before a silence lost, refilling", "stream", st.s, "seen", st.seen, "to", e.To)
 			st.refill(0)
 		case st.s.IsConversation() && e.Counter == st.counter && len(st.pending) == 0 && len(st.queue) == 0 &&
 			(e.Digest != st.n.digest || int(e.Users) != len(st.n.users)):
+			st.n.stats.Mismatches++
 			st.n.log.Info("owner has other users attached, refilling", "stream", st.s, "users", len(st.n.users), "attached", e.Users)
 			st.refill(0)
 		}
@@ -419,6 +425,7 @@ func (st *stream) onHeartbeat(owner string, e *frame.HeartbeatStream) {
 
 // adopt goes over to another term. Nodes that had one spread over half a second.
 func (st *stream) adopt(owner string, e *frame.HeartbeatStream) {
+	st.n.stats.Terms++
 	var wait time.Duration
 	if st.term != nil {
 		wait = rand.N(reattachSpread)
@@ -432,6 +439,7 @@ func (st *stream) adopt(owner string, e *frame.HeartbeatStream) {
 func (st *stream) refill(after time.Duration) {
 	st.state = refilling
 	st.gen++
+	st.n.stats.Refills++
 	gen, ctx := st.gen, st.n.lifeCtx
 	st.n.wg.Go(func() {
 		if after > 0 {
@@ -580,6 +588,7 @@ func (st *stream) caughtUp() {
 // newEpoch takes over a stream whose positions mean something else now: nothing
 // that was seen counts, clients sync again. n.mu is held.
 func (st *stream) newEpoch(epoch event.ID, at uint64) {
+	st.n.stats.Epochs++
 	st.n.log.Warn("stream has a new epoch, sessions sync again", "stream", st.s)
 	st.epoch = epoch
 	st.tooFar(at)

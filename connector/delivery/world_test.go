@@ -1,0 +1,656 @@
+package delivery_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/oklog/ulid/v2"
+	"google.golang.org/protobuf/proto"
+
+	"godwit/bus"
+	"godwit/bus/bustest"
+	"godwit/connector/delivery"
+	"godwit/projections/owner"
+	"godwit/schema/event"
+	"godwit/schema/frame"
+)
+
+// world is a log with the owners and nodes that a test puts around it.
+type world struct {
+	t    testing.TB
+	keys atomic.Uint64
+
+	mu      sync.Mutex
+	members []*member
+}
+
+func newWorld(t testing.TB) *world { return &world{t: t} }
+
+// externalServer is a nats-server on a free port of the loopback, for tests in which
+// several processes share one log.
+func externalServer(t testing.TB) (url string) {
+	t.Helper()
+	srv, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
+		DisableJetStreamBanner: true, NoLog: true, MaxPending: 128 << 20,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Start()
+	if !srv.ReadyForConnections(20 * time.Second) {
+		t.Fatal("nats-server did not start")
+	}
+	t.Cleanup(func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	})
+	return srv.ClientURL()
+}
+
+// process opens one more bus on an external log.
+func process(t testing.TB, url, name string) *bustest.Kit {
+	return bustest.New(t, bustest.WithConfig(func(c *bus.Config) {
+		c.URL, c.Process, c.Partitions, c.Replicas = url, name, 2, 1
+	}))
+}
+
+// running is something with a Run method that a test may stop.
+type running struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error
+}
+
+func run(t testing.TB, what string, f func(context.Context) error) *running {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.err = f(ctx)
+	}()
+	t.Cleanup(func() {
+		r.stop()
+		if r.err != nil {
+			t.Errorf("%s: %v", what, r.err)
+		}
+	})
+	return r
+}
+
+func (r *running) stop() {
+	r.cancel()
+	<-r.done
+}
+
+// views is an owner process at work.
+type views struct {
+	*owner.Process
+	*running
+}
+
+func (w *world) owner(k *bustest.Kit, change ...func(*owner.Config)) *views {
+	w.t.Helper()
+	cfg := owner.Config{Bus: k.Bus, Dir: w.t.TempDir(), Logger: bustest.Logger(w.t)}
+	for _, f := range change {
+		f(&cfg)
+	}
+	p, err := owner.Open(w.t.Context(), cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	return &views{Process: p, running: run(w.t, "owner", p.Run)}
+}
+
+// node is a delivery.Node at work, with what its handler heard.
+type node struct {
+	*delivery.Node
+	*running
+	w   *world
+	bus *bustest.Kit
+	rec *recorder
+}
+
+func (w *world) node(k *bustest.Kit, change ...func(*delivery.Config)) *node {
+	w.t.Helper()
+	n := w.begin(k, change...)
+	n.awaitStarted()
+	return n
+}
+
+func (w *world) begin(k *bustest.Kit, change ...func(*delivery.Config)) *node {
+	w.t.Helper()
+	n := &node{w: w, bus: k, rec: &recorder{}}
+	n.rec.n = n
+	cfg := delivery.Config{Bus: k.Bus, Handler: n.rec, Name: "n", Logger: bustest.Logger(w.t)}
+	for _, f := range change {
+		f(&cfg)
+	}
+	var err error
+	if n.Node, err = delivery.New(cfg); err != nil {
+		w.t.Fatal(err)
+	}
+	n.running = run(w.t, "node", n.Node.Run)
+	return n
+}
+
+func (n *node) awaitStarted() {
+	n.w.t.Helper()
+	select {
+	case <-n.Started():
+	case <-n.done:
+		n.w.t.Fatalf("node ended: %v", n.err)
+	case <-time.After(30 * time.Second):
+		n.w.t.Fatalf("node did not start: %v", n.Ready())
+	}
+}
+
+// recorder is a Handler that does what the connector does: CloseAll and SessionOver
+// close members, which leave from a goroutine of their own.
+type recorder struct {
+	n *node
+
+	mu        sync.Mutex
+	over      []*frame.SessionOver
+	statuses  map[uint32]told
+	desktops  map[uint32]told
+	persons   []*frame.PersonChanged
+	drops     int
+	closeAlls []error
+	suspends  []bool
+}
+
+type told struct {
+	online   bool
+	sequence uint64
+	times    int
+}
+
+func (r *recorder) SessionOver(over *frame.SessionOver) {
+	r.mu.Lock()
+	r.over = append(r.over, over)
+	r.mu.Unlock()
+	for _, m := range r.n.w.all() {
+		if m.node == r.n && m.session == event.ToID(over.Session) {
+			m.close()
+		}
+	}
+}
+
+func (r *recorder) UserStatus(user uint32, online bool, sequence uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.statuses = note(r.statuses, user, online, sequence)
+}
+
+func (r *recorder) DesktopStatus(user uint32, online bool, sequence uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.desktops = note(r.desktops, user, online, sequence)
+}
+
+func note(all map[uint32]told, user uint32, online bool, sequence uint64) map[uint32]told {
+	if all == nil {
+		all = map[uint32]told{}
+	}
+	was := all[user]
+	if sequence >= was.sequence {
+		all[user] = told{online, sequence, was.times + 1}
+	}
+	return all
+}
+
+func (r *recorder) PersonChanged(c *frame.PersonChanged, _ uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.persons = append(r.persons, c)
+}
+
+func (r *recorder) DropCaches() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drops++
+}
+
+func (r *recorder) CloseAll(why error) {
+	r.mu.Lock()
+	r.closeAlls = append(r.closeAlls, why)
+	r.mu.Unlock()
+	for _, m := range r.n.w.all() {
+		if m.node == r.n {
+			m.close()
+		}
+	}
+}
+
+func (r *recorder) Suspend(suspended bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.suspends = append(r.suspends, suspended)
+}
+
+func (r *recorder) closed() []error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.closeAlls)
+}
+
+func (r *recorder) ended(session event.ID) (reason event.EndReason, times int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range r.over {
+		if event.ToID(o.Session) == session {
+			reason = o.Reason
+			times++
+		}
+	}
+	return reason, times
+}
+
+func (r *recorder) suspended() []bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.suspends)
+}
+
+func (r *recorder) status(user uint32) told {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.statuses[user]
+}
+
+func (r *recorder) dropped() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.drops
+}
+
+// place is where a message lies in the log.
+type place struct {
+	stream   event.Stream
+	sequence uint64
+	index    uint32
+}
+
+func (p place) compare(q place) int {
+	return cmp.Or(cmp.Compare(p.stream, q.stream), cmp.Compare(p.sequence, q.sequence), cmp.Compare(p.index, q.index))
+}
+
+// message is one counted message as the log has it.
+type message struct {
+	place
+	conv event.ConversationKey
+	id   uint32
+	from uint32
+}
+
+// member is a session that keeps what was delivered to it.
+type member struct {
+	w       *world
+	node    *node
+	user    uint32
+	session event.ID
+	mobile  bool
+
+	joined map[event.Stream]uint64 // the node's seen right after Join
+	left   map[event.Stream]uint64 // and right before Leave; nil while it is there
+
+	mu        sync.Mutex
+	got       []message
+	reads     []place
+	removed   []place
+	at        map[place]int // how often
+	unflushed bool
+	attached  int
+	closed    bool
+}
+
+func (m *member) User() uint32      { return m.user }
+func (m *member) Session() event.ID { return m.session }
+func (m *member) Mobile() bool      { return m.mobile }
+
+func (m *member) Deliver(d *delivery.Delivery) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return
+	}
+	p := place{d.Stream, d.Sequence, d.Index}
+	if m.at == nil {
+		m.at = map[place]int{}
+	}
+	m.at[p]++
+	m.unflushed = true
+	switch b := d.Body.(type) {
+	case *frame.Delivery_Message:
+		key, _ := event.ParseConversation(b.Message.Conversation)
+		m.got = append(m.got, message{p, key, b.Message.Id, b.Message.From})
+	case *frame.Delivery_Read:
+		m.reads = append(m.reads, p)
+	case *frame.Delivery_EntryRemoved:
+		m.removed = append(m.removed, p)
+	}
+}
+
+func (m *member) Flush() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unflushed = false
+}
+
+func (m *member) Attached() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.attached++
+}
+
+func (m *member) isAttached() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.attached > 0
+}
+
+func (m *member) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.got)
+}
+
+// close is what the connector does when a session must go: nothing is delivered any
+// more, and it leaves when it can.
+func (m *member) close() {
+	m.mu.Lock()
+	was := m.closed
+	m.closed = true
+	m.mu.Unlock()
+	if !was {
+		go m.node.Leave(m)
+	}
+}
+
+func (m *member) isClosed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.closed
+}
+
+func (w *world) all() []*member {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.members)
+}
+
+func (n *node) seen() map[event.Stream]uint64 {
+	all := map[event.Stream]uint64{}
+	for _, s := range n.bus.Streams() {
+		all[s] = n.Seen(s)
+	}
+	return all
+}
+
+// join has a session of the user join the node.
+func (n *node) join(user uint32) *member {
+	m := &member{w: n.w, node: n, user: user, session: newID()}
+	n.w.mu.Lock()
+	n.w.members = append(n.w.members, m)
+	n.w.mu.Unlock()
+	n.Join(m)
+	m.joined = n.seen()
+	return m
+}
+
+// leave takes the member off its node; what it has by then is kept for the check.
+func (m *member) leave() {
+	left := m.node.seen()
+	m.node.Leave(m)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left = left
+}
+
+func newID() event.ID { return ulid.Make() }
+
+// text makes a message of from to to that repeats none.
+func (w *world) text(from, to uint32, session event.ID, body []byte) *event.Event {
+	key := event.Direct(from, to)
+	repeat := make([]byte, 16)
+	binary.BigEndian.PutUint64(repeat, w.keys.Add(1))
+	return &event.Event{At: time.Now().UnixMilli(), Body: &event.Event_MessageSent{MessageSent: &event.MessageSent{
+		Conversation: key[:], From: from, Type: 1, Body: body, Session: session[:], RepeatKey: repeat}}}
+}
+
+// stream of the conversation of two users.
+func (n *node) stream(a, b uint32) event.Stream { return event.Direct(a, b).Stream(n.bus.Partitions()) }
+
+// send appends and leaves the outcome to be counted by the world's sender.
+func (n *node) send(from, to uint32, done func(delivery.Result)) {
+	n.w.t.Helper()
+	if done == nil {
+		done = func(delivery.Result) {}
+	}
+	ev := n.w.text(from, to, event.ID{}, fmt.Appendf(nil, "from %d to %d", from, to))
+	if err := n.Append(n.stream(from, to), ev, done); err != nil {
+		n.w.t.Errorf("send from %d to %d: %v", from, to, err)
+	}
+}
+
+// sendWait sends and waits for the outcome.
+func (n *node) sendWait(from, to uint32) delivery.Result {
+	n.w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	r, err := n.AppendWait(ctx, n.stream(from, to), n.w.text(from, to, event.ID{}, []byte("hello")))
+	if err != nil {
+		n.w.t.Errorf("send from %d to %d: %v", from, to, err)
+	}
+	return r
+}
+
+// counted reads the log and gives every message that counts, with its id.
+func (w *world) counted(k *bustest.Kit) []message {
+	w.t.Helper()
+	var all []message
+	heads := map[event.ConversationKey]uint32{}
+	for _, s := range k.Streams() {
+		if !s.IsConversation() {
+			continue
+		}
+		last, err := k.LastSequence(context.Background(), s)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		newest := map[event.ID]uint64{}
+		for r, err := range k.Replay(context.Background(), s, 1, last) {
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			var rec event.Record
+			if err := proto.Unmarshal(r.Data, &rec); err != nil {
+				w.t.Fatal(err)
+			}
+			if id := event.ToID(rec.Writer); rec.N > 0 && id != (event.ID{}) {
+				if rec.N <= newest[id] {
+					continue
+				}
+				newest[id] = rec.N
+			}
+			for i, ev := range rec.Events {
+				if m := ev.GetMessageSent(); m != nil {
+					key, _ := event.ParseConversation(m.Conversation)
+					heads[key]++
+					all = append(all, message{place{s, r.Sequence, uint32(i)}, key, heads[key], m.From})
+				}
+			}
+		}
+	}
+	return all
+}
+
+func party(key event.ConversationKey, user uint32) bool { return key.Peer(user) != 0 }
+
+// settled waits until every node has worked off everything in the log and every
+// member that is still there is attached.
+func (w *world) settled(k *bustest.Kit, nodes ...*node) {
+	w.t.Helper()
+	last := map[event.Stream]uint64{}
+	for _, s := range k.Streams() {
+		seq, err := k.LastSequence(context.Background(), s)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		last[s] = seq
+	}
+	for _, n := range nodes {
+		bustest.Eventually(w.t, "node has seen all", func() bool {
+			for s, seq := range last {
+				if s.IsConversation() && n.Seen(s) < seq {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	bustest.Eventually(w.t, "all attached", func() bool {
+		for _, m := range w.all() {
+			m.mu.Lock()
+			waits := m.left == nil && !m.closed && m.attached == 0 && slices.Contains(nodes, m.node)
+			m.mu.Unlock()
+			if waits {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// check holds every member to its promise: each message of its conversations beyond
+// the position at which it joined exactly once, none twice, in order in each
+// conversation, with the id that the log gives it.
+func (w *world) check(k *bustest.Kit, members ...*member) {
+	w.t.Helper()
+	truth := w.counted(k)
+	ids := map[place]message{}
+	for _, m := range truth {
+		ids[m.place] = m
+	}
+	faults := 0
+	fault := func(m *member, format string, args ...any) {
+		if faults++; faults <= 10 {
+			w.t.Errorf("user %d (session %s): %s", m.user, m.session, fmt.Sprintf(format, args...))
+		}
+	}
+	for _, m := range members {
+		m.mu.Lock()
+		last := map[event.ConversationKey]uint32{}
+		for _, g := range m.got {
+			if t, ok := ids[g.place]; !ok || t != g {
+				fault(m, "was told %v, the log has %v", g, t)
+			}
+			if g.id <= last[g.conv] {
+				fault(m, "in %s message %d came after %d", g.conv, g.id, last[g.conv])
+			}
+			last[g.conv] = g.id
+		}
+		for p, n := range m.at {
+			if n != 1 {
+				fault(m, "%v was delivered %d times", p, n)
+			}
+		}
+		if m.unflushed {
+			fault(m, "something was delivered and never flushed")
+		}
+		if m.attached > 1 {
+			fault(m, "was told %d times that it is attached", m.attached)
+		}
+		missing := 0
+		for _, t := range truth {
+			beyond := t.sequence > m.joined[t.stream]
+			if m.left != nil {
+				beyond = beyond && m.attached > 0 && t.sequence <= m.left[t.stream]
+			}
+			if party(t.conv, m.user) && beyond && m.at[t.place] == 0 {
+				if missing++; missing == 1 {
+					fault(m, "joined at %v, left at %v, lacks %v", m.joined, m.left, t)
+				}
+			}
+		}
+		if missing > 1 {
+			fault(m, "lacks %d messages in all", missing)
+		}
+		m.mu.Unlock()
+	}
+	if faults > 10 {
+		w.t.Errorf("%d faults in all", faults)
+	}
+}
+
+// traffic sends messages between random users through random nodes, until stop is
+// closed or count are sent, at most window without an outcome at a time. It gives
+// the number of messages that got an id.
+func (w *world) traffic(count, window int, users []uint32, nodes ...*node) (counted *atomic.Int64, wait func()) {
+	w.t.Helper()
+	counted = new(atomic.Int64)
+	slots := make(chan struct{}, window)
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range count {
+			from := users[i*7%len(users)]
+			to := users[(i*7+1+i%(len(users)-1))%len(users)]
+			slots <- struct{}{}
+			wg.Add(1)
+			nodes[i%len(nodes)].send(from, to, func(r delivery.Result) {
+				if r.Err == nil && r.ID > 0 {
+					counted.Add(1)
+				}
+				<-slots
+				wg.Done()
+			})
+		}
+		wg.Wait()
+	}()
+	return counted, func() {
+		w.t.Helper()
+		select {
+		case <-done:
+		case <-time.After(2 * time.Minute):
+			w.t.Fatalf("%d of %d messages have an outcome", counted.Load(), count)
+		}
+	}
+}
+
+func userRange(from, n uint32) []uint32 {
+	all := make([]uint32, 0, n)
+	for u := range n {
+		all = append(all, from+u)
+	}
+	return all
+}
+
+// pushOf reads what was pushed to a node.
+func pushOf(data []byte) *frame.Push {
+	p := &frame.Push{}
+	if proto.Unmarshal(data, p) != nil {
+		return &frame.Push{}
+	}
+	return p
+}
+
+func sortedPlaces(m map[place]int) []place {
+	return slices.SortedFunc(maps.Keys(m), place.compare)
+}
