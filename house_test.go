@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"go/ast"
 	"go/parser"
@@ -17,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"godwit/internal/cli"
 )
 
 // The house rules. A room is a top-level folder; what it may import of ours is listed, and every edge that is not is
@@ -509,6 +512,16 @@ func TestDocumentedCommandsExist(t *testing.T) {
 				if err != nil || info.Mode()&0o111 == 0 {
 					t.Errorf("%s: %q: no such script that runs", name, line)
 				}
+			case words[0] == "./godwit":
+				shown++
+				if fault := faultOfCommand(words[1:]); fault != "" {
+					t.Errorf("%s: %q: %s", name, line, fault)
+				}
+			case len(words) > 3 && words[0] == "go" && words[1] == "run" && words[2] == ".":
+				shown++
+				if fault := faultOfCommand(words[3:]); fault != "" {
+					t.Errorf("%s: %q: %s", name, line, fault)
+				}
 			case len(words) > 2 && words[0] == "go" && words[1] == "test":
 				shown++
 				for _, fault := range faultsOfTest(words[2:]) {
@@ -519,6 +532,45 @@ func TestDocumentedCommandsExist(t *testing.T) {
 	}
 	if shown == 0 {
 		t.Error("no document shows a command")
+	}
+}
+
+// faultOfCommand says what a command of godwit has that it does not take: asked for help, it reads its flags first.
+func faultOfCommand(args []string) string {
+	var path, said, wrong strings.Builder
+	for _, a := range args {
+		if strings.HasPrefix(a, "-") || a == strings.ToUpper(a) || strings.ContainsAny(a, "./") {
+			break
+		}
+		path.WriteString(" " + a)
+	}
+	streams := cli.IO{In: strings.NewReader(""), Out: &said, Err: &wrong}
+	if code := cli.Run(context.Background(), append(slices.Clone(args), "--help"), streams); code != cli.ExitOK {
+		return wrong.String()
+	}
+	// The usage line of chat anna is that of chat: a word may be an argument's value.
+	for words := strings.Fields(path.String()); len(words) > 0; words = words[:len(words)-1] {
+		if strings.Contains(said.String(), "godwit "+strings.Join(words, " ")) {
+			return ""
+		}
+	}
+	return "no such command"
+}
+
+func TestFaultsOfCommandsAreFound(t *testing.T) {
+	for args, right := range map[string]bool{
+		"up --demo":                    true,
+		"chat anna --device android":   true,
+		"user add NAME --nick x":       true,
+		"bench oneone --pairs 5 --raw": true,
+		"up --demos":                   false,
+		"chat anna --device toaster":   false,
+		"talk anna":                    false,
+		"bench oneone --pairs many":    false,
+	} {
+		if fault := faultOfCommand(strings.Fields(args)); (fault == "") != right {
+			t.Errorf("%q: fault %q", args, fault)
+		}
 	}
 }
 
