@@ -190,6 +190,11 @@ func (v *View) write(o *overlay, keys *[]string) (err error) {
 			err = fmt.Errorf("%w: commit: %v\n%s", ErrCorrupt, p, debug.Stack())
 		}
 	}()
+	if v.beforeWrite != nil {
+		if err := v.beforeWrite(); err != nil {
+			return err
+		}
+	}
 	return v.db.Update(func(tx *bolt.Tx) error {
 		for i := range o.layers {
 			l := &o.layers[i]

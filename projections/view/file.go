@@ -95,12 +95,15 @@ func whole(path string) (err error) {
 }
 
 // openFile opens a bbolt file; what it cannot read is ErrCorrupt.
+//
+// The free list is written with every commit. Without it bbolt would walk all pages
+// here and after each failed commit, in a goroutine of its own whose panics over a
+// broken page nobody can recover.
 func openFile(path string) (db *bolt.DB, err error) {
 	var file *os.File
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		// With an unsynced free list bbolt walks all pages here, and panics or
-		// faults where they make no sense.
+		// bbolt panics or faults where a page makes no sense.
 		if p := recover(); p != nil {
 			if file != nil {
 				_ = file.Close() // gives the lock back; the file is given up
@@ -112,7 +115,6 @@ func openFile(path string) (db *bolt.DB, err error) {
 		Timeout:         time.Second,
 		NoGrowSync:      true,
 		NoSync:          true,
-		NoFreelistSync:  true,
 		FreelistType:    bolt.FreelistMapType,
 		InitialMmapSize: mapSize,
 		NoStatistics:    true,

@@ -91,6 +91,8 @@ type View struct {
 	urgent   bool
 	resets   int // number of Resets, so that an Apply notices one
 
+	beforeWrite func() error // tests only: a commit that cannot be written
+
 	timer *time.Timer
 	kick  chan struct{}
 	stop  chan struct{}
