@@ -137,7 +137,7 @@ func TestDiskMeansFsync(t *testing.T) {
 		t.Run(durability, func(t *testing.T) {
 			data := t.TempDir()
 			trace := filepath.Join(t.TempDir(), "trace")
-			s, err := tryStart(t, []string{strace, "-f", "-yy", "-xx", "-s", "64", "-o", trace,
+			s, err := tryStart(t, []string{strace, "-f", "-yy", "-x", "-s", "64", "-o", trace,
 				"-e", "trace=read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,fsync,fdatasync"},
 				data, "--durability", durability)
 			if err != nil {

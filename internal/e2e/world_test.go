@@ -193,8 +193,16 @@ func (p *person) leave() {
 }
 
 // sync asks for what was missed, as a client does at its return: unread, then each
-// history down to what it holds whole.
+// history down to what it holds whole. quiet: nobody writes, so each history ends
+// where the unread count did.
 func (p *person) sync(quiet bool) error {
+	known := map[uint32]cursor{}
+	p.w.mu.Lock()
+	for _, peer := range p.peers {
+		c := p.w.talk(p.id, peer).read[p.id]
+		known[peer] = cursor{c.sure, slices.Clone(c.maybe)}
+	}
+	p.w.mu.Unlock()
 	unread := map[uint32]fields{}
 	err := p.session.ask(cmdUnread, body(p.id), func(a packet) {
 		if a.command != cmdUnreadRes {
@@ -213,11 +221,44 @@ func (p *person) sync(quiet bool) error {
 		if err := p.fetch(peer, p.held[peer]); err != nil {
 			return err
 		}
-		p.w.mu.Lock()
-		p.checkUnread(peer, unread[peer], quiet)
-		p.w.mu.Unlock()
+		if f := unread[peer]; f != nil || quiet {
+			p.w.mu.Lock()
+			p.checkUnread(peer, f, known[peer], quiet || p.alone())
+			p.w.mu.Unlock()
+		}
 	}
 	return nil
+}
+
+// alone tells whether the person has no second device.
+func (p *person) alone() bool {
+	return !slices.ContainsFunc(p.w.people, func(q *person) bool { return q != p && q.id == p.id })
+}
+
+// checkUnread holds an unread entry (nil: all is read) against unread = head -
+// cursor. known is what was known of the cursor before the question; the history
+// since has told of the person's own messages that were stored and their acks lost.
+// alone: no other device of the person has moved the cursor meanwhile.
+func (p *person) checkUnread(peer uint32, f fields, known cursor, alone bool) {
+	h := p.held[peer]
+	head, n := h.head, uint32(0)
+	if f != nil {
+		if head, n = f.u32(4), f.u32(3); n == 0 || n > head {
+			p.w.fault("%s: %d unread of %d with %d", p.name, n, head, peer)
+			return
+		}
+	}
+	for id := head; id > known.sure; id-- {
+		if p.own(peer, id) {
+			known.reach(id)
+		}
+	}
+	if at := head - n; at != known.sure && !slices.Contains(known.maybe, at) && (alone || at < known.sure) {
+		p.w.fault("%s: unread with %d is %d of %d, so the cursor is at %d; it must be at %d or one of %v",
+			p.name, peer, n, head, at, known.sure, known.maybe)
+	} else {
+		p.w.talk(p.id, peer).read[p.id].reach(at)
+	}
 }
 
 const page = 100
@@ -308,30 +349,7 @@ func (c *cursor) reach(id uint32) {
 	c.maybe = slices.DeleteFunc(c.maybe, func(m uint32) bool { return m <= c.sure })
 }
 
-// checkUnread holds an unread entry (nil: none) against unread = head - cursor. The
-// person's own sends and reads must have been answered or cut off. quiet: nobody
-// writes, so the history ends where the unread count did.
-func (p *person) checkUnread(peer uint32, f fields, quiet bool) {
-	c := p.w.talk(p.id, peer).read[p.id]
-	head, n := p.held[peer].head, uint32(0)
-	if f != nil {
-		head, n = f.u32(4), f.u32(3)
-		if n == 0 || n > head {
-			p.w.fault("%s: %d unread of %d with %d", p.name, n, head, peer)
-			return
-		}
-	} else if !quiet {
-		return // all was read up to a head that only the server knows
-	}
-	if at := head - n; at != c.sure && !slices.Contains(c.maybe, at) && !p.own(peer, at) {
-		p.w.fault("%s: unread with %d is %d of %d, so the cursor is at %d; it must be at %d or one of %v", p.name, peer, n, head, at, c.sure, c.maybe)
-	} else {
-		c.reach(at)
-	}
-}
-
-// own tells whether the message is the person's own: it was stored, but its ack cut
-// off, and it moved the cursor.
+// own tells whether a message that the client holds was written by its person.
 func (p *person) own(peer, id uint32) bool {
 	return strings.HasPrefix(p.held[peer].got[id], p.name+">")
 }
