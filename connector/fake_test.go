@@ -106,6 +106,18 @@ func md5hex(s string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// set changes the node's settings.
+func (n *fakeNode) set(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f()
+}
+
+// hook makes f answer the questions from now on.
+func (n *fakeNode) hook(f func(q *query.Request) (*query.Answer, error)) {
+	n.set(func() { n.onAsk = f })
+}
+
 func (n *fakeNode) Started() <-chan struct{} { return n.started }
 func (n *fakeNode) Life() event.ID           { return n.life }
 func (n *fakeNode) Ready() error {
@@ -338,8 +350,11 @@ func (n *fakeNode) AskLists(ctx context.Context, q *query.Request) (*query.Answe
 
 func (n *fakeNode) answer(ctx context.Context, q *query.Request) (*query.Answer, error) {
 	n.asked.Add(1)
-	if n.onAsk != nil {
-		if ans, err := n.onAsk(q); ans != nil || err != nil {
+	n.mu.Lock()
+	onAsk := n.onAsk
+	n.mu.Unlock()
+	if onAsk != nil {
+		if ans, err := onAsk(q); ans != nil || err != nil {
 			return ans, err
 		}
 	}
@@ -520,6 +535,7 @@ func newRig(t *testing.T, edit ...func(c *Config)) *rig {
 		cancel()
 		srv.stop()
 		srv.logins.close()
+		srv.checks.close()
 		srv.asks.close()
 		srv.ground.Wait()
 	})

@@ -77,7 +77,7 @@ func TestHistoryFitsInOnePDU(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		_, bob := r.talk(1)
-		r.node.onAsk = func(q *query.Request) (*query.Answer, error) {
+		r.node.hook(func(q *query.Request) (*query.Answer, error) {
 			if q.GetHistory() == nil {
 				return nil, nil
 			}
@@ -86,7 +86,7 @@ func TestHistoryFitsInOnePDU(t *testing.T) {
 				a.Messages = append(a.Messages, &query.Message{Id: uint32(40 - i), From: 1, Type: 1, Body: make([]byte, 50<<10)})
 			}
 			return &query.Answer{Body: &query.Answer_Messages{Messages: a}}, nil
-		}
+		})
 		bob.send(bob.history(1, 1, 0, 100))
 		if len(bob.got) > pdu.MaxAfterLogin {
 			t.Errorf("a PDU of %d bytes", len(bob.got))
@@ -113,12 +113,12 @@ func TestLatestIDAndByIDs(t *testing.T) {
 			many = append(many, uint32(1000+i))
 		}
 		asked := 0
-		r.node.onAsk = func(q *query.Request) (*query.Answer, error) {
+		r.node.hook(func(q *query.Request) (*query.Answer, error) {
 			if b := q.GetByIds(); b != nil {
 				asked = len(b.GetIds())
 			}
 			return nil, nil
-		}
+		})
 		byIDs := func(list []uint32) []uint32 {
 			bob.send(bob.pack(client.CmdGetMsgByIdReq, 5, &immessage.IMGetMsgByIdReq{UserId: new(uint32(0)), SessionType: new(single),
 				SessionId: new(uint32(1)), MsgIdList: list}))
@@ -161,7 +161,7 @@ func TestUnread(t *testing.T) {
 func TestListsWaitForOwnAppendsAndTheAttach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		r.node.attach = false
+		r.node.set(func() { r.node.attach = false })
 		ann := r.login("ann", windows)
 		asked := r.node.asked.Load()
 		ann.msg(1, 2, "x")
@@ -194,14 +194,14 @@ func TestAnswerStandsBetweenThePushesAtAndAboveItsPosition(t *testing.T) {
 		r := newRig(t)
 		_, bob := r.talk(1)
 		arrived, goOn := make(chan struct{}), make(chan struct{})
-		r.node.onAsk = func(q *query.Request) (*query.Answer, error) {
+		r.node.hook(func(q *query.Request) (*query.Answer, error) {
 			if q.GetHistory() == nil {
 				return nil, nil
 			}
 			close(arrived)
 			<-goOn
 			return nil, nil // answered as of then
-		}
+		})
 		bob.s.Input(bob.history(9, 1, 0, 100))
 		bob.pump()
 		<-arrived
@@ -216,8 +216,8 @@ func TestAnswerStandsBetweenThePushesAtAndAboveItsPosition(t *testing.T) {
 		r.node.push(1, 2, "later")
 		r.step(bob)
 		bob.nothing()
-		r.node.onAsk = nil
-		r.node.frozen = ans
+		r.node.set(func() { r.node.onAsk = nil })
+		r.node.set(func() { r.node.frozen = ans })
 		close(goOn)
 		r.settle(bob)
 		var order []string
@@ -243,12 +243,12 @@ func TestHeldPushesAreBounded(t *testing.T) {
 		r := newRig(t)
 		_, bob := r.talk(1)
 		goOn := make(chan struct{})
-		r.node.onAsk = func(q *query.Request) (*query.Answer, error) {
+		r.node.hook(func(q *query.Request) (*query.Answer, error) {
 			if q.GetHistory() != nil {
 				<-goOn
 			}
 			return nil, nil
-		}
+		})
 		bob.s.Input(bob.history(9, 1, 0, 100))
 		bob.pump()
 		for range 40 {
@@ -266,10 +266,10 @@ func TestListThatNoOwnerAnswersClosesTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		_, bob := r.talk(1)
-		r.node.onAsk = func(*query.Request) (*query.Answer, error) {
+		r.node.hook(func(*query.Request) (*query.Answer, error) {
 			time.Sleep(10 * time.Second)
 			return nil, errAway
-		}
+		})
 		bob.s.Input(bob.history(9, 1, 0, 100))
 		bob.pump()
 		r.sleep(9*time.Second, bob)
@@ -333,7 +333,7 @@ func TestRecentSessionsAreNewestFirstAndAtMostAHundred(t *testing.T) {
 		r := newRig(t)
 		ann := r.login("ann", windows)
 		since := uint32(0)
-		r.node.onAsk = func(q *query.Request) (*query.Answer, error) {
+		r.node.hook(func(q *query.Request) (*query.Answer, error) {
 			l := q.GetLists()
 			if l == nil {
 				return nil, nil
@@ -345,7 +345,7 @@ func TestRecentSessionsAreNewestFirstAndAtMostAHundred(t *testing.T) {
 					Latest: &query.Message{Id: 1, From: 1, Type: 1, Body: []byte("x")}})
 			}
 			return &query.Answer{Body: &query.Answer_Lists{Lists: a}}, nil
-		}
+		})
 		ann.send(ann.pack(client.CmdRecentContactSessionReq, 2,
 			&imbuddy.IMRecentContactSessionReq{UserId: new(uint32(1)), LatestUpdateTime: new(uint32(777))}))
 		l := one[*imbuddy.IMRecentContactSessionRsp](ann, 2).GetContactSessionList()
@@ -458,8 +458,11 @@ func TestLargeDirectoryWaitsForASlowClient(t *testing.T) {
 		ann.s.Input(ann.pack(client.CmdAllUserReq, 6, &imbuddy.IMAllUserReq{UserId: new(uint32(7)), LatestUpdateTime: new(uint32(0))}))
 		ann.pump()
 		r.sleep(30*time.Second, ann)
-		if ann.over || ann.s.backlog() > 512<<10 {
-			t.Fatalf("closed %v, %d bytes wait", ann.over, ann.s.backlog())
+		ann.s.mu.Lock()
+		backlog := ann.s.backlog()
+		ann.s.mu.Unlock()
+		if ann.over || backlog > 512<<10 {
+			t.Fatalf("closed %v, %d bytes wait", ann.over, backlog)
 		}
 		r.sleep(40*time.Second, ann)
 		if !ann.over {
@@ -470,7 +473,7 @@ func TestLargeDirectoryWaitsForASlowClient(t *testing.T) {
 
 func (n *fakeNode) answerNow(q *query.Request) (*query.Answer, error) {
 	hook := n.onAsk
-	n.onAsk = nil
-	defer func() { n.onAsk = hook }()
+	n.hook(nil)
+	defer n.hook(hook)
 	return n.answer(context.Background(), q)
 }

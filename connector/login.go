@@ -30,11 +30,18 @@ const (
 	loginWrong  = imbase.ResultType_REFUSE_REASON_DB_VALIDATE_FAILED
 )
 
-// login is one login under way.
+// login is one login under way. It goes through two pools: one that looks things up, and
+// one for passwords that must be checked the dear way, so that a crowd of guessers does
+// not stand in the way of clients that were proved right lately.
 type login struct {
-	s   *session
-	seq uint16
-	req *imlogin.IMLoginReq
+	s    *session
+	seq  uint16
+	req  *imlogin.IMLoginReq
+	name string // normalised
+	life event.ID
+
+	account  *query.Account // nil: nobody has the name
+	sequence uint64         // PEOPLE position that account is from
 }
 
 // onLogin is 0x0103. A second one on a connection is ignored.
@@ -55,90 +62,109 @@ func (s *session) onLogin(f *pdu.Frame) bool {
 	return true
 }
 
-// run decides a login; it runs on the pool of logins.
-func (l *login) run() {
+// gone tells whether the client has left already.
+func (l *login) gone() bool {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if l.s.state == loggingIn {
+		return false
+	}
+	l.s.srv.metrics.logins.WithLabelValues("abandoned").Inc()
+	return true
+}
+
+// look is the first part: everything that is cheap.
+func (l *login) look() {
 	srv := l.s.srv
-	ctx, cancel := context.WithTimeout(srv.ctx, srv.limits.Ask)
-	defer cancel()
+	if l.gone() {
+		return
+	}
 	if err := srv.node.Ready(); err != nil {
 		l.fail("unavailable", loginServer, textServer, err)
 		return
 	}
 	// Before the session is registered: a life that ends closes all registered sessions,
 	// so that none of them may be opened in the next one.
-	life := srv.node.Life()
-	// A change of somebody's credentials between the look-up and the registration
-	// makes it start over: the session must be found by the next one.
-	for {
-		p, sequence, ok := l.prove(ctx)
-		if !ok {
-			return
-		}
-		registered, again := l.register(p, sequence)
-		if again {
-			continue
-		}
-		if registered {
-			l.open(p, sequence, life)
-		}
+	l.life = srv.node.Life()
+	l.name = commands.NormalName(l.req.GetUserName())
+	if !utf8.ValidString(l.name) || len(l.name) > 4*commands.MaxName {
+		l.name = "" // nobody has it
+	}
+	if err := srv.limiter.Allow(l.s.addr, l.name); err != nil {
+		l.fail("limited", loginWrong, textTooOften, err)
 		return
+	}
+	ctx, cancel := context.WithTimeout(srv.ctx, srv.limits.Ask)
+	defer cancel()
+	var err error
+	if l.account, l.sequence, err = srv.accounts.find(ctx, l.name); err != nil {
+		srv.limiter.Abandoned(l.s.addr, l.name)
+		l.fail("unavailable", loginServer, textServer, err)
+		return
+	}
+	if l.account != nil && srv.remembered.Check(l.name, l.req.GetPassword(), l.account.GetPasswordHash()) {
+		l.proved()
+		return
+	}
+	if !srv.checks.put(l) {
+		srv.limiter.Abandoned(l.s.addr, l.name)
 	}
 }
 
-// prove checks name and password. It is not ok if the login has failed and was
-// answered.
-func (l *login) prove(ctx context.Context) (p *query.Account, sequence uint64, ok bool) {
-	srv := l.s.srv
-	name, text := commands.NormalName(l.req.GetUserName()), l.req.GetPassword()
-	if !utf8.ValidString(name) || len(name) > 4*commands.MaxName {
-		name = "" // nobody has it
+// check is the second part, for a password that is not remembered.
+func (l *login) check() {
+	srv, text := l.s.srv, l.req.GetPassword()
+	if l.gone() {
+		srv.limiter.Abandoned(l.s.addr, l.name)
+		return
 	}
-	if err := srv.limiter.Allow(l.s.addr, name); err != nil {
-		l.fail("limited", loginWrong, textTooOften, err)
-		return nil, 0, false
-	}
-	p, sequence, err := srv.accounts.find(ctx, name)
-	if err != nil {
-		srv.limiter.Abandoned(l.s.addr, name)
-		l.fail("unavailable", loginServer, textServer, err)
-		return nil, 0, false
-	}
-	proved := false
-	switch {
-	case p == nil:
+	ctx, cancel := context.WithTimeout(srv.ctx, srv.limits.Ask)
+	defer cancel()
+	right := false
+	var err error
+	if l.account == nil {
 		err = srv.cfg.Hasher.VerifyNobody(ctx, text)
-	case srv.remembered.Check(name, text, p.GetPasswordHash()):
-		proved = true
-	default:
-		if proved, err = srv.cfg.Hasher.Verify(ctx, text, p.GetPasswordHash()); proved {
-			srv.remembered.Remember(name, text, p.GetUser(), p.GetPasswordHash())
-		}
+	} else if right, err = srv.cfg.Hasher.Verify(ctx, text, l.account.GetPasswordHash()); right {
+		srv.remembered.Remember(l.name, text, l.account.GetUser(), l.account.GetPasswordHash())
 	}
 	switch {
 	case err != nil:
-		srv.limiter.Abandoned(l.s.addr, name)
+		srv.limiter.Abandoned(l.s.addr, l.name)
 		l.fail("unavailable", loginServer, textServer, err)
-		return nil, 0, false
-	case !proved:
-		srv.limiter.Failed(l.s.addr, name)
+	case !right:
+		srv.limiter.Failed(l.s.addr, l.name)
 		l.fail("wrong", loginWrong, textWrong, commands.ErrWrongPassword)
-		return nil, 0, false
-	case p.GetDisabled() || p.GetEmployment() == left:
-		srv.limiter.Abandoned(l.s.addr, name)
-		l.fail("disabled", loginWrong, textWrong, commands.ErrPersonDisabled)
-		return nil, 0, false
+	default:
+		l.proved()
 	}
-	srv.limiter.Succeeded(l.s.addr, name)
-	return p, sequence, true
+}
+
+// proved goes on with a login whose password is right.
+func (l *login) proved() {
+	srv := l.s.srv
+	if l.account.GetDisabled() || l.account.GetEmployment() == left {
+		srv.limiter.Abandoned(l.s.addr, l.name)
+		l.fail("disabled", loginWrong, textWrong, commands.ErrPersonDisabled)
+		return
+	}
+	srv.limiter.Succeeded(l.s.addr, l.name)
+	switch registered, again := l.register(); {
+	case again:
+		// Somebody's credentials have changed since the look-up: it starts over, so that
+		// the session either knows of the change or is found by it.
+		srv.logins.put(l)
+	case registered:
+		l.open()
+	}
 }
 
 // register makes the session findable by its user. again tells that credentials have
 // changed since the look-up.
-func (l *login) register(p *query.Account, sequence uint64) (registered, again bool) {
+func (l *login) register() (registered, again bool) {
 	s, srv := l.s, l.s.srv
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
-	if srv.credentials > sequence {
+	if srv.credentials > l.sequence {
 		return false, true
 	}
 	s.mu.Lock()
@@ -147,7 +173,7 @@ func (l *login) register(p *query.Account, sequence uint64) (registered, again b
 		srv.metrics.logins.WithLabelValues("abandoned").Inc()
 		return false, false // its client has left
 	}
-	s.user, s.id, s.peopleSeq = p.GetUser(), srv.newID(), sequence
+	s.user, s.id, s.peopleSeq = l.account.GetUser(), srv.newID(), l.sequence
 	s.clientType = uint8(l.req.GetClientType())
 	s.class = uint8(event.ClassOf(uint32(l.req.GetClientType())))
 	s.gate = &gate{} // pushes wait for 0x0104
@@ -158,18 +184,18 @@ func (l *login) register(p *query.Account, sequence uint64) (registered, again b
 }
 
 // open appends SessionOpened and lets the outcome answer the client.
-func (l *login) open(p *query.Account, sequence uint64, life event.ID) {
-	s, srv := l.s, l.s.srv
+func (l *login) open() {
+	s, srv, p := l.s, l.s.srv, l.account
 	ev, err := commands.OpenSession{
-		At: time.Now(), Session: s.id, Life: life, ClientType: l.req.GetClientType(),
+		At: time.Now(), Session: s.id, Life: l.life, ClientType: l.req.GetClientType(),
 		OnlineStatus: l.req.GetOnlineStatus(), ClientVersion: validText(l.req.GetClientVersion()), Policy: srv.policy,
 	}.Decide(commands.LoginState{
 		Person:         commands.Person{Number: p.GetUser(), Disabled: p.GetDisabled()},
-		PasswordProved: true, PeopleSequence: sequence,
+		PasswordProved: true, PeopleSequence: l.sequence,
 	})
 	if err == nil {
 		srv.node.Join(s)
-		err = srv.node.Append(event.Presence, ev, func(r delivery.Result) { l.outcome(p, r) })
+		err = srv.node.Append(event.Presence, ev, l.outcome)
 		if err != nil {
 			srv.node.Leave(s)
 		}
@@ -190,7 +216,7 @@ func (l *login) open(p *query.Account, sequence uint64, life event.ID) {
 }
 
 // outcome hears what SessionOpened came to, under the node's lock.
-func (l *login) outcome(p *query.Account, r delivery.Result) {
+func (l *login) outcome(r delivery.Result) {
 	s, srv := l.s, l.s.srv
 	if r.Err != nil || r.Void != frame.Void_VOID_NONE {
 		s.mu.Lock()
@@ -207,7 +233,7 @@ func (l *login) outcome(p *query.Account, r delivery.Result) {
 	if s.state == loggingIn {
 		s.state = open
 		s.seen.Store(srv.tick())
-		info := userInfo(p)
+		info := userInfo(l.account)
 		info.Status = new(uint32(0))
 		s.sendLocked(client.CmdLoginRes, l.seq, &imlogin.IMLoginRes{
 			ServerTime: new(unixNow()), ResultCode: new(loginOK), ResultString: new(textOK),

@@ -327,13 +327,13 @@ func TestFullLogHoldsTheClientAndDropsNothing(t *testing.T) {
 		ann := r.login("ann", windows)
 		r.step(ann)
 		ann.take()
-		r.node.full = true
+		r.node.set(func() { r.node.full = true })
 		ann.msg(1, 2, "x")
 		r.sleep(10*time.Second, ann)
 		if ann.read || ann.over || len(r.node.queue) != 0 {
 			t.Fatalf("read %v, closed %v", ann.read, ann.over)
 		}
-		r.node.full = false
+		r.node.set(func() { r.node.full = false })
 		r.sleep(time.Second, ann)
 		r.step(ann)
 		one[*immessage.IMMsgDataAck](ann, 1)
@@ -349,18 +349,18 @@ func TestUnknownReceiversHoldUntilPeopleAnswer(t *testing.T) {
 		ann := r.login("ann", windows)
 		r.step(ann)
 		ann.take()
-		r.node.onAsk = func(q *query.Request) (*query.Answer, error) {
+		r.node.hook(func(q *query.Request) (*query.Answer, error) {
 			if q.GetAccounts() != nil {
 				return nil, errAway
 			}
 			return nil, nil
-		}
+		})
 		ann.msg(1, 2, "x")
 		r.sleep(5*time.Second, ann)
 		if ann.read || len(r.node.queue) != 0 {
 			t.Fatal("sent without a permit")
 		}
-		r.node.onAsk = nil
+		r.node.set(func() { r.node.onAsk = nil })
 		r.sleep(time.Second, ann)
 		r.step(ann)
 		one[*immessage.IMMsgDataAck](ann, 1)
@@ -372,7 +372,7 @@ func TestUnknownReceiversHoldUntilPeopleAnswer(t *testing.T) {
 		if r.node.asked.Load() != asked {
 			t.Error("asked again")
 		}
-		r.node.people[2].Disabled = true
+		r.node.set(func() { r.node.people[2].Disabled = true })
 		r.node.changed(&frame.PersonChanged{User: 2})
 		ann.msg(3, 2, "z")
 		r.step(ann)
@@ -602,13 +602,13 @@ func TestStatusNoticesStopAboveTheLimit(t *testing.T) {
 func TestFriendsAreToldOfEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.Contacts = Friends })
-		r.node.onAsk = func(q *query.Request) (*query.Answer, error) {
+		r.node.hook(func(q *query.Request) (*query.Answer, error) {
 			if q.GetFriends() == nil {
 				return nil, nil
 			}
 			friends := map[uint32][]uint32{1: {2}, 2: {1}}
 			return &query.Answer{Body: &query.Answer_Friends{Friends: &query.FriendsAnswer{Users: friends[q.GetFriends().GetUser()]}}}, nil
-		}
+		})
 		ann, cy := r.login("ann", windows), r.login("cy", windows)
 		r.sleep(1100*time.Millisecond, ann, cy)
 		ann.take()
@@ -626,11 +626,11 @@ func TestOwedEndsAreToldWhenTheLogHasRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		w := r.login("ann", windows)
-		r.node.full = true
+		r.node.set(func() { r.node.full = true })
 		w.s.Closed(nil)
 		w.over = true
 		r.sleep(5*time.Second, w)
-		r.node.full = false
+		r.node.set(func() { r.node.full = false })
 		r.sleep(1100*time.Millisecond, w)
 		r.step()
 		if !slices.Contains(r.node.kinds(), "SessionEnded") {

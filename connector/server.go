@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,7 @@ type Server struct {
 	permits    permits
 	statuses   statuses
 	logins     pool[*login]
+	checks     pool[*login]
 	asks       pool[*session]
 
 	suspended atomic.Bool
@@ -116,7 +118,8 @@ func New(cfg Config) (*Server, error) {
 	srv.permits = permits{srv: srv, known: make(map[uint32]permit), waiting: make(map[uint32][]*session),
 		stale: make(map[uint32]struct{})}
 	srv.statuses = statuses{srv: srv, changed: make(map[uint32]userStatus), friends: make(map[uint32][]uint32)}
-	srv.logins = pool[*login]{limit: cfg.Limits.LoginWorkers, run: (*login).run}
+	srv.logins = pool[*login]{limit: cfg.Limits.LoginWorkers, run: (*login).look}
+	srv.checks = pool[*login]{limit: 2 * runtime.GOMAXPROCS(0), run: (*login).check}
 	srv.asks = pool[*session]{limit: cfg.Limits.QuestionWorkers, run: (*session).ask}
 	return srv, nil
 }
@@ -170,6 +173,7 @@ func (srv *Server) Run(ctx context.Context, node Node) error {
 	streams.Wait()
 	srv.stop()
 	srv.logins.close()
+	srv.checks.close()
 	srv.asks.close()
 	srv.groundMu.Lock()
 	srv.grounded = true

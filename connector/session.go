@@ -268,11 +268,12 @@ func (s *session) Turn(free bool) reactor.Next {
 		s.unsent = int32(len(s.sending.b))
 		n.Write = s.sending.b
 	}
-	if s.state == closing {
+	switch {
+	case s.state != closing:
+	case !s.gentle || s.abort:
 		n.Close = reactor.CloseNow
-		if s.gentle && !s.abort {
-			n.Close = reactor.CloseGently
-		}
+	case s.out == nil || len(s.out.b) == 0:
+		n.Close = reactor.CloseGently // once what was handed over has left
 	}
 	return n
 }

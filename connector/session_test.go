@@ -213,7 +213,7 @@ func TestPasswordChangedWhileItLogsIn(t *testing.T) {
 		r := newRig(t)
 		// The change becomes known between the look-up and the registration.
 		asked := 0
-		r.node.onAsk = func(q *query.Request) (*query.Answer, error) {
+		r.node.hook(func(q *query.Request) (*query.Answer, error) {
 			if asked++; asked > 1 {
 				return nil, nil
 			}
@@ -222,7 +222,7 @@ func TestPasswordChangedWhileItLogsIn(t *testing.T) {
 			r.node.people[1].Disabled = true
 			r.node.changed(credentials(1, event.EndReason_END_REASON_DISABLED))
 			return old, nil
-		}
+		})
 		w := r.connect()
 		w.send(w.pack(client.CmdLoginReq, 1, loginReq("ann", "pw", windows)))
 		r.step(w)
