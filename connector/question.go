@@ -107,6 +107,9 @@ func (s *session) ask() {
 		return
 	}
 	s.release(a.at, a.pdus)
+	if s.state != open {
+		return // it was more than the client's output may hold
+	}
 	s.questions = s.questions[1:]
 	if len(s.questions) == 0 {
 		s.questions = nil
