@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -83,7 +84,7 @@ func (b *oneOne) raw(ctx context.Context) (*RawReport, error) {
 	} {
 		b.o.Log.Info("bare JetStream", "messages_per_record", way.batch, "streams", streams)
 		result, err := rawRun{
-			dir: b.c.RawDir, sync: durability != "os", streams: streams,
+			dir: b.c.RawDir, sync: !strings.HasPrefix(durability, "os"), streams: streams,
 			batch: way.batch, bytes: way.batch * event, inFlight: way.inFlight, duration: min(b.c.Duration, rawMost),
 		}.run(ctx)
 		if err != nil {

@@ -11,6 +11,8 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -186,6 +188,9 @@ Misbehaving clients for --hostile:
 			if err != nil {
 				return err
 			}
+			if _, err := os.Stat(b.t.data); err == nil && c.RawDir == "" {
+				c.RawDir = filepath.Dir(filepath.Clean(b.t.data)) // the disk of the server's own log
+			}
 			r, err := c.Run(cmd.Context(), o)
 			if err != nil {
 				return err
@@ -206,7 +211,7 @@ Misbehaving clients for --hostile:
 		"hostile", "misbehaving clients beside the load")
 	f.Var(config.Int(&c.HostileCount, 0, 0, 20_000), "hostile-count", "how many of them; 0: as suits the kind")
 	f.BoolVar(&c.Raw, "raw", false, "measure bare JetStream as well: same payloads, records, streams and durability")
-	f.StringVar(&c.RawDir, "raw-dir", "", "directory for its store, on the disk that is to be measured; default: the system's for temporary files")
+	f.StringVar(&c.RawDir, "raw-dir", "", "`DIR` for its store, removed again; default: beside --data, to measure the same disk")
 	f.Var(config.Int(&c.RawBatch, 0, 0, 512), "raw-batch", "messages in a record of --raw; 0: as many as the server's records held")
 	b.flags(cmd)
 	return cmd

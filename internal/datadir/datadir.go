@@ -54,6 +54,15 @@ func (e *InUseError) Error() string {
 // Is makes an InUseError an ErrInUse.
 func (e *InUseError) Is(target error) bool { return target == ErrInUse }
 
+// noServerError is an ErrNoServer in one sentence.
+type noServerError struct{ path string }
+
+func (e *noServerError) Error() string {
+	return fmt.Sprintf("no server runs in %s: start one with godwit up --data %s, or give another --data, or --admin", e.path, e.path)
+}
+
+func (e *noServerError) Is(target error) bool { return target == ErrNoServer }
+
 // Dir is a data directory that this process holds.
 type Dir struct {
 	path string
@@ -188,7 +197,7 @@ func (d *Dir) Close() error {
 func FindAdmin(path string) (addr, token string, err error) {
 	text, err := os.ReadFile(filepath.Join(path, addrFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", "", fmt.Errorf("%w: nothing runs in %s; start it with godwit up --data %s, or give --data or --admin", ErrNoServer, path, path)
+		return "", "", &noServerError{path}
 	}
 	if err != nil {
 		return "", "", fmt.Errorf("admin address: %w", err)
