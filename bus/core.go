@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"godwit/schema/event"
 
@@ -138,11 +139,21 @@ func (b *Bus) coreError(what string, err error) error {
 	return fmt.Errorf("bus: %s: %w", what, err)
 }
 
+// AskTimeout ends a question whose context has no deadline: both it and its answer
+// may be lost on the way.
+const AskTimeout = 10 * time.Second
+
 // Ask puts a question to whoever serves the subject and waits for one answer.
 // ErrNoResponder: nobody does; ErrOverloaded: too many questions wait there; else
-// ctx's error, when it ends first.
+// ctx's error, when it ends first (context.DeadlineExceeded after AskTimeout, where
+// it has no deadline of its own).
 func (b *Bus) Ask(ctx context.Context, subject string, data []byte) ([]byte, error) {
 	b.count.asked.Add(1)
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, AskTimeout)
+		defer cancel()
+	}
 	m, err := b.queries.RequestWithContext(ctx, subject, data)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
@@ -181,7 +192,9 @@ func (b *Bus) Serve(subject, queue string, workers int, h func(ctx context.Conte
 	s := &service{b: b, ctx: ctx, h: h, work: make(chan micro.Request, workers*queuePerWorker)}
 	opts := []micro.EndpointOpt{
 		micro.WithEndpointSubject(subject),
-		micro.WithEndpointPendingLimits(workers*queuePerWorker*2, 64<<20),
+		// Handing on and refusing are quick, so this is room for a burst; what is over it
+		// would be lost without an answer.
+		micro.WithEndpointPendingLimits(MaxPendingPushes, 64<<20),
 	}
 	if queue == "" {
 		opts = append(opts, micro.WithEndpointQueueGroupDisabled())
