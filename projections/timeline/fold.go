@@ -84,7 +84,6 @@ type folding struct {
 
 	key    keyBuf
 	row    []byte
-	day    []byte
 	slab   []told
 	stored []byte
 	names  [repeatDaysKept + 2]dayName

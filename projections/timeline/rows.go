@@ -31,8 +31,6 @@ type conversation struct {
 	repeatDays uint16 // bit i: day repeatDay-i has rows
 }
 
-const conversationSize = 4 + 4 + 8 + 4 + 2
-
 func parseConversation(b []byte) (c conversation) {
 	d := view.Decode(b)
 	c.head, c.updated, c.opened = d.Uint32(), d.Uint32(), d.Uint64()

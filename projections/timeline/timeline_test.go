@@ -490,6 +490,13 @@ type naive struct {
 	blocks   map[naiveMember]bool
 }
 
+func newNaive() *naive {
+	return &naive{
+		messages: make(map[string][]naiveMessage), cursor: make(map[naiveMember]uint32),
+		removed: make(map[naiveMember]bool), blocks: make(map[naiveMember]bool),
+	}
+}
+
 type naiveMember struct {
 	conversation string
 	user         uint32
@@ -610,10 +617,7 @@ func TestTheTimelineAgreesWithItsDefinition(t *testing.T) {
 		applied := projectiontest.Apply(t, v, l.Records)
 		projectiontest.Commit(t, v)
 
-		model := &naive{
-			messages: make(map[string][]naiveMessage), cursor: make(map[naiveMember]uint32),
-			removed: make(map[naiveMember]bool), blocks: make(map[naiveMember]bool),
-		}
+		model := newNaive()
 		l.Known(func(seq uint64, index int, ev *event.Event) {
 			want := model.event(ev)
 			if got := text(applied[seq-1].Effects[index]); got != want {
