@@ -62,6 +62,7 @@ type fakeNode struct {
 	attach      bool // Join is followed by Attached
 	unavailable error
 	full        bool
+	onAppend    func(ev *event.Event)
 	result      func(ev *event.Event) (delivery.Result, bool)
 	onAsk       func(q *query.Request) (*query.Answer, error) // nil answer: as ever
 	frozen      *query.Answer                                 // the next answer, if set
@@ -133,6 +134,12 @@ func (n *fakeNode) PeopleSeen() uint64 {
 }
 
 func (n *fakeNode) Append(s event.Stream, ev *event.Event, done func(delivery.Result)) error {
+	n.mu.Lock()
+	onAppend := n.onAppend
+	n.mu.Unlock()
+	if onAppend != nil {
+		onAppend(ev)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.full {

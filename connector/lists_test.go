@@ -186,6 +186,18 @@ func TestListsWaitForOwnAppendsAndTheAttach(t *testing.T) {
 		r.node.queue = later
 		r.step(ann)
 		one[*immessage.IMMsgDataAck](ann, 3)
+
+		asked = r.node.asked.Load()
+		ann.msg(4, 2, "y")
+		ann.send(ann.history(5, 2, 0, 10))
+		if r.node.asked.Load() != asked {
+			t.Fatal("asked before the append has its outcome, attached")
+		}
+		r.step(ann)
+		all := ann.take()
+		if len(all) != 2 || all[0].Seq != 4 || all[1].Seq != 5 {
+			t.Errorf("got %v", all)
+		}
 	})
 }
 
@@ -408,41 +420,37 @@ func TestLargeDirectoryGoesOutInSeveralPDUs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		ann := r.login("ann", windows)
-		const n = 12000
+		const n = 3000
 		for i := range uint32(n) {
-			r.node.people[100+i] = &query.Account{User: 100 + i, Name: fmt.Sprint("user", i), Nick: string(make([]byte, 200)), Updated: 10 + i/300}
+			// 300 of a second, which are more than fit in one PDU.
+			r.node.people[100+i] = &query.Account{User: 100 + i, Name: fmt.Sprint("user", i), Nick: string(make([]byte, 2000)), Updated: 10 + i/300}
 		}
-		since, seen := uint32(0), map[uint32]int{}
-		ann.s.Input(ann.pack(client.CmdAllUserReq, 6, &imbuddy.IMAllUserReq{UserId: new(uint32(7)), LatestUpdateTime: &since}))
+		ann.s.Input(ann.pack(client.CmdAllUserReq, 6, &imbuddy.IMAllUserReq{UserId: new(uint32(7)), LatestUpdateTime: new(uint32(0))}))
 		ann.pump()
 		r.settle(ann)
 		all := ann.take()
-		if len(all) < 5 {
+		if len(all) < 10 {
 			t.Fatalf("%d PDUs", len(all))
 		}
-		stopped := map[uint32]int{} // what a client has that leaves after each PDU and asks again
+		since, seen := uint32(0), map[uint32]bool{}
 		for i, g := range all {
 			m := g.m.(*imbuddy.IMAllUserRsp)
-			if g.Length > pdu.MaxAfterLogin || g.Seq != 6 || m.GetLatestUpdateTime() <= since {
+			if g.Length > pdu.MaxAfterLogin || g.Seq != 6 || m.GetLatestUpdateTime() < since || m.GetLatestUpdateTime() == 0 {
 				t.Fatalf("PDU %d: %d bytes, seq %d, latest %d after %d", i, g.Length, g.Seq, m.GetLatestUpdateTime(), since)
 			}
 			since = m.GetLatestUpdateTime()
 			for _, u := range m.GetUserList() {
-				seen[u.GetUserId()]++
+				seen[u.GetUserId()] = true
 			}
-			if i == 2 {
-				for u := range seen {
-					stopped[u] = 1
-				}
-				for _, p := range r.node.people {
-					if p.Updated > since {
-						stopped[p.User] = 1
-					}
+			// A client that leaves now and asks again later has missed nobody.
+			for _, p := range r.node.people {
+				if p.Updated <= since && !seen[p.User] {
+					t.Fatalf("PDU %d says %d and leaves user %d of %d out", i, since, p.User, p.Updated)
 				}
 			}
 		}
-		if len(seen) != n+3 || len(stopped) != n+3 {
-			t.Errorf("%d users, %d for one who left in the middle", len(seen), len(stopped))
+		if len(seen) != n+3 {
+			t.Errorf("%d users", len(seen))
 		}
 	})
 }

@@ -552,6 +552,28 @@ func TestCloseAllAndSuspend(t *testing.T) {
 	})
 }
 
+func TestSuspendedGoodbyeIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ann := r.login("ann", windows)
+		ann.take()
+		r.srv.Handler().Suspend(true)
+		r.settle(ann)
+		ann.s.mu.Lock()
+		ann.s.kick(event.EndReason_END_REASON_KICKED, imbase.KickReasonType_KICK_REASON_MOBILE_KICK)
+		ann.s.mu.Unlock()
+		r.settle(ann)
+		if ann.over {
+			t.Fatal("closed with the kick unsaid")
+		}
+		r.srv.Handler().Suspend(false)
+		r.settle(ann)
+		if one[*imlogin.IMKickUser](ann, 0); !ann.over {
+			t.Error("not closed")
+		}
+	})
+}
+
 func TestStatusNoticesAreCoalesced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

@@ -208,6 +208,36 @@ func TestClientGoneWhileItLogsIn(t *testing.T) {
 	})
 }
 
+func TestClientGoneInTheMomentOfTheAppend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		w := r.connect()
+		entered, goOn := make(chan struct{}), make(chan struct{})
+		r.node.set(func() {
+			r.node.onAppend = func(ev *event.Event) {
+				if ev.GetSessionOpened() != nil {
+					close(entered)
+					<-goOn
+				}
+			}
+		})
+		w.s.Input(w.pack(client.CmdLoginReq, 1, loginReq("ann", "pw", windows)))
+		<-entered
+		w.over = true
+		w.s.Closed(nil)
+		r.settle(w)
+		close(goOn)
+		r.step(w)
+		// The end never stands before the beginning, where it would have no effect.
+		if k := r.node.kinds(); !slices.Equal(k, []string{"SessionOpened", "SessionEnded"}) {
+			t.Fatalf("appended %v", k)
+		}
+		if len(r.node.members[1]) != 0 || len(r.srv.byUser) != 0 || len(r.srv.sessions) != 0 {
+			t.Error("left in the tables")
+		}
+	})
+}
+
 func TestPasswordChangedWhileItLogsIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
