@@ -101,7 +101,10 @@ func Server(to *string, def string, port uint16) pflag.Value {
 				return "", mend
 			}
 		}
-		if host == "" || !isPort(p, 1) {
+		if host == "" {
+			host = "127.0.0.1" // :8081 listens everywhere, and is reached here
+		}
+		if !isPort(p, 1) {
 			return "", mend
 		}
 		return net.JoinHostPort(host, p), nil
