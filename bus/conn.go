@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -144,12 +145,7 @@ func isCode(err error, codes ...int) bool {
 	if !ok {
 		return false
 	}
-	for _, c := range codes {
-		if e.ErrCode == c {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(codes, e.ErrCode)
 }
 
 // apiTimeout bounds one request to JetStream's API.

@@ -371,7 +371,6 @@ func (f *feed) hand(ctx context.Context, last uint64) (uint64, error) {
 				if err := f.lost(ctx, last+1, batch[0].Sequence); err != nil {
 					return last, err
 				}
-				last = batch[0].Sequence - 1
 			}
 			k := 1
 			for k < len(batch) && batch[k].Sequence == batch[k-1].Sequence+1 {

@@ -47,14 +47,14 @@ func (b *Bus) Healthy() error {
 
 // held gives the reason to send nothing, with a channel that is closed when it
 // changes.
-func (b *Bus) held() (error, <-chan struct{}) {
+func (b *Bus) held() (released <-chan struct{}, why error) {
 	h := &b.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.hold == nil {
 		return nil, nil
 	}
-	return h.hold, h.released.wait()
+	return h.released.wait(), h.hold
 }
 
 func (b *Bus) setHold(err error) {
