@@ -39,7 +39,9 @@ type Config struct {
 	SilenceLimit time.Duration // own beats unheard for so long: suspend; default 5 s
 	Clock        func() time.Time
 
-	waitingLimit, userWaitLimit int // bytes; tests make them small
+	// What tests change.
+	waitingLimit, userWaitLimit int // bytes
+	sendBeat                    func(data []byte) error
 }
 
 // Stats tell how much a node had to do to lose nothing.

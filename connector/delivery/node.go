@@ -70,6 +70,8 @@ type Node struct {
 	sessions  int    // of all users
 	digest    uint64 // of users
 	dirty     []*seat
+	ahead     []*seat  // with had
+	late      []*seat  // with begin
 	loose     []Member // to be flushed, and not joined
 	counter   uint64   // of attach requests
 	kick      chan struct{}
@@ -96,6 +98,13 @@ type seat struct {
 	attached bool // and told so
 	live     bool // its SessionOpened has been worked off
 	dirty    bool // in n.dirty
+	gone     bool // it has left
+	of       *user
+	// had says by stream up to where it has everything, or needs nothing. Nil where
+	// that is what the node has seen, as for nearly all sessions nearly always.
+	had []uint64
+	// begin says where it begins, where that is beyond what the node had seen.
+	begin map[event.Stream]uint64
 }
 
 func (u *user) seat(m Member) *seat {
@@ -128,6 +137,9 @@ func New(cfg Config) (*Node, error) {
 	}
 	cfg.AskTimeout = cmp.Or(cfg.AskTimeout, defaultAskLimit)
 	cfg.SilenceLimit = cmp.Or(cfg.SilenceLimit, defaultSilence)
+	if cfg.sendBeat == nil {
+		cfg.sendBeat = cfg.Bus.SendBeat
+	}
 	cfg.waitingLimit = cmp.Or(cfg.waitingLimit, waitingLimit)
 	cfg.userWaitLimit = cmp.Or(cfg.userWaitLimit, userWaitLimit)
 	return &Node{
@@ -223,7 +235,7 @@ func (n *Node) begin(ctx context.Context) (err error) {
 			return fmt.Errorf("last sequence of %s: %w", s, err)
 		}
 		streams = append(streams, &stream{
-			n: n, s: s, seen: seq, epoch: epoch, pending: map[uint32]pend{}, after: map[uint32]uint64{}, records: map[uint64][]*ticket{}})
+			n: n, s: s, seen: seq, epoch: epoch, pending: map[uint32]pend{}, from: map[uint32]uint64{}, records: map[uint64][]*ticket{}})
 	}
 	n.mu.Lock()
 	if n.stopped {
@@ -276,7 +288,7 @@ func (n *Node) begin(ctx context.Context) (err error) {
 func (n *Node) dropUsers(why error) {
 	n.handler.CloseAll(why)
 	clear(n.users)
-	n.digest, n.sessions = 0, 0
+	n.digest, n.sessions, n.ahead, n.late = 0, 0, nil, nil
 }
 
 // checkStarted closes started once everything is there; n.mu is held.
@@ -468,27 +480,44 @@ func (n *Node) Join(m Member) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	u := n.users[m.User()]
-	if u == nil {
+	fresh := u == nil
+	if fresh {
 		u = &user{}
 		n.users[m.User()] = u
 		n.digest ^= frame.UserDigest(m.User())
-		for _, st := range n.streams {
-			if st.s.IsConversation() {
-				st.attachLater(m.User(), u)
-			}
-		}
 	}
-	s := &seat{Member: m}
+	s := &seat{Member: m, of: u}
 	u.seats = append(u.seats, s)
 	n.sessions++
-	if u.pending == 0 && !n.stopped {
+	for _, st := range n.streams {
+		if !st.s.IsConversation() {
+			continue
+		}
+		if fresh {
+			st.attachLater(m.User(), u)
+			continue
+		}
+		// His other sessions may have been brought what lies beyond seen, and no frame
+		// will bring it again: this one begins there, and waits until the node has
+		// come that far before it asks for anything.
+		if begin := max(st.from[m.User()], st.pending[m.User()].since); begin > st.seen {
+			n.begins(s)
+			s.had[st.s] = begin
+			if s.begin == nil {
+				s.begin = map[event.Stream]uint64{}
+				n.late = append(n.late, s)
+			}
+			s.begin[st.s] = begin
+		}
+	}
+	if u.pending > 0 {
+		n.begins(s)
+	} else if !n.stopped {
 		n.wg.Go(func() { // never from within Join: the caller may hold its own lock
 			n.mu.Lock()
 			defer n.mu.Unlock()
-			if n.users[m.User()] == u {
-				n.attached(u)
-				n.flush()
-			}
+			n.attached(u)
+			n.flush()
 		})
 	}
 	n.wake()
@@ -499,8 +528,11 @@ func (n *Node) Join(m Member) {
 func (st *stream) attachLater(id uint32, u *user) {
 	st.pending[id] = pend{since: st.seen}
 	st.queue = append(st.queue, id)
-	delete(st.after, id)
+	delete(st.from, id)
 	u.pending++
+	for _, s := range u.seats {
+		st.n.begins(s)
+	}
 }
 
 // attached tells a user's sessions that they are attached on all streams, each once;
@@ -510,12 +542,22 @@ func (n *Node) attached(u *user) {
 		return
 	}
 	for _, s := range u.seats {
-		if !s.attached {
+		if !s.attached && n.reached(s) {
 			s.attached = true
 			s.Attached()
 			n.mark(s)
 		}
 	}
+}
+
+// reached tells whether the node has come to where the session begins.
+func (n *Node) reached(s *seat) bool {
+	for stream, begin := range s.begin {
+		if n.streams[stream].seen < begin {
+			return false
+		}
+	}
+	return true
 }
 
 // Leave takes a session out; a session that never joined is passed over.
@@ -530,6 +572,7 @@ func (n *Node) Leave(m Member) {
 	if i < 0 {
 		return
 	}
+	u.seats[i].gone = true
 	u.seats = slices.Delete(u.seats, i, i+1)
 	n.sessions--
 	if len(u.seats) > 0 {
@@ -540,7 +583,7 @@ func (n *Node) Leave(m Member) {
 	for _, st := range n.streams {
 		if st.s.IsConversation() {
 			delete(st.pending, m.User())
-			delete(st.after, m.User())
+			delete(st.from, m.User())
 			st.queue = append(st.queue, m.User())
 		}
 	}
@@ -650,7 +693,7 @@ func (n *Node) sendBeat(stopping bool) {
 	n.mu.Unlock()
 	data, err := proto.Marshal(b)
 	if err == nil {
-		err = n.bus.SendBeat(data)
+		err = n.cfg.sendBeat(data)
 	}
 	if err != nil {
 		n.log.Debug("beat not sent", "err", err)

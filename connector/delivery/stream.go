@@ -45,11 +45,11 @@ type stream struct {
 	waitingBytes int
 	waiters      []waiter // answers that wait for seen
 
-	queue    []uint32          // users whose attach state has to be told
-	pending  map[uint32]pend   // users whose attach is not through
-	after    map[uint32]uint64 // users whose changes went beyond seen, and how far
-	afterMax uint64            // the farthest of them
-	counter  uint64            // newest request that named this stream
+	queue   []uint32          // users whose attach state has to be told
+	pending map[uint32]pend   // users whose attach is not through
+	from    map[uint32]uint64 // users whose deliveries are in the frames from there on only, beyond seen
+	ahead   uint64            // the farthest of them, and of what sessions had
+	counter uint64            // newest request that named this stream
 
 	rmu     sync.Mutex
 	records map[uint64][]*ticket // own records whose outcomes are not known
@@ -58,7 +58,7 @@ type stream struct {
 
 // pend is an attach that is not through.
 type pend struct {
-	since   uint64 // the node's seen when the user was registered
+	since   uint64 // what lies above it has yet to be brought to his sessions
 	counter uint64 // request that carries it; 0: not sent yet
 }
 
@@ -270,9 +270,20 @@ func (st *stream) moveSeen(to uint64) {
 		}
 		return false
 	})
-	if len(st.after) > 0 && to >= st.afterMax {
-		clear(st.after)
-		st.afterMax = 0
+	if len(st.n.late) > 0 {
+		st.n.late = slices.DeleteFunc(st.n.late, func(s *seat) bool {
+			if !s.gone && !st.n.reached(s) {
+				return false
+			}
+			s.begin = nil
+			if !s.gone {
+				st.n.attached(s.of)
+			}
+			return true
+		})
+	}
+	if len(st.n.ahead) > 0 && to >= st.ahead {
+		st.n.trim()
 	}
 }
 
@@ -336,18 +347,56 @@ func (st *stream) deliverTo(id uint32, d *Delivery) {
 		u.waiting = append(u.waiting, d)
 		return
 	}
-	if len(st.after) > 0 && d.Sequence <= st.after[id] {
-		return // his changes brought it
-	}
 	st.n.hand(u, d)
 }
 
+// hand gives a delivery to those of the user's sessions that do not have it yet.
 func (n *Node) hand(u *user, d *Delivery) {
-	n.stats.Deliveries += uint64(len(u.seats))
 	for _, s := range u.seats {
+		if s.had != nil && d.Sequence <= s.had[d.Stream] {
+			continue
+		}
+		n.stats.Deliveries++
 		s.Deliver(d)
 		n.mark(s)
 	}
+}
+
+// brought notes that the user's changes up to x have been handed to the sessions
+// that he has now. Frames up to x may still be on their way.
+func (st *stream) brought(u *user, x uint64) {
+	for _, s := range u.seats {
+		s.had[st.s] = max(s.had[st.s], x)
+	}
+	st.ahead = max(st.ahead, x)
+}
+
+// begins has a session keep positions of its own for a while; n.mu is held.
+func (n *Node) begins(s *seat) {
+	if s.had != nil {
+		return
+	}
+	s.had = make([]uint64, len(n.streams))
+	for i, st := range n.streams {
+		s.had[i] = st.seen
+	}
+	n.ahead = append(n.ahead, s)
+}
+
+// trim ends that where the frames have caught up; n.mu is held.
+func (n *Node) trim() {
+	for _, st := range n.streams {
+		if st.ahead > st.seen {
+			return
+		}
+		clear(st.from)
+	}
+	n.ahead = slices.DeleteFunc(n.ahead, func(s *seat) bool {
+		if s.of.pending == 0 || s.gone {
+			s.had = nil
+		}
+		return s.had == nil
+	})
 }
 
 // closeUser has the handler close a user's sessions without 0x0107.
@@ -367,10 +416,9 @@ func (st *stream) through(id uint32, x uint64) {
 	if u == nil {
 		return
 	}
+	st.brought(u, x)
 	if x > st.seen {
-		// Frames up to x are still on their way: they may carry what he has.
-		st.after[id] = x
-		st.afterMax = max(st.afterMax, x)
+		st.from[id] = x
 	}
 	rest := u.waiting[:0]
 	for _, d := range u.waiting {
@@ -602,8 +650,16 @@ func (st *stream) tooFar(at uint64) {
 		p.since = min(p.since, at)
 		st.pending[u] = p
 	}
-	clear(st.after)
-	st.afterMax = 0
+	st.ahead = 0
+	clear(st.from)
+	for _, s := range st.n.ahead {
+		if s.had != nil {
+			s.had[st.s] = at
+		}
+	}
+	for _, s := range st.n.late {
+		delete(s.begin, st.s)
+	}
 	st.failWaiters(ErrPositionsLost)
 	// What was on its way may have been cut off with the tail, or its outcome lies
 	// in what can't be read any more: its client sends it again, and if it was
@@ -774,38 +830,31 @@ func (st *stream) changesOf(ctx context.Context, users []uint32, counter, gen, s
 		if page.More {
 			since = page.NextSequence
 		}
-		if page.TooFar {
-			for _, id := range users {
-				if u := n.users[id]; u != nil {
-					n.closeUser(u)
-				}
-			}
-		}
 		for _, d := range page.Deliveries {
 			st.deliverChange(d, counter)
 		}
-		if page.More {
-			for _, id := range users { // a retry must not bring this page again
-				if p, ok := st.pending[id]; ok && p.counter == counter {
-					p.since = max(p.since, since)
-					st.pending[id] = p
-				}
+		// In the same breath: a session that joins after it must not be taken for one
+		// that has this page, and a retry must not bring it again.
+		for _, id := range users {
+			p, ok := st.pending[id]
+			if !ok || p.counter != counter {
+				continue
 			}
+			u := n.users[id]
+			if page.TooFar {
+				n.closeUser(u)
+			}
+			if since == at.At {
+				st.through(id, at.At)
+				continue
+			}
+			st.brought(u, since)
+			p.since = max(p.since, since)
+			st.pending[id] = p
 		}
 		n.flush()
 		n.mu.Unlock()
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.life != life {
-		return
-	}
-	for _, id := range users {
-		if p, ok := st.pending[id]; ok && p.counter == counter {
-			st.through(id, at.At)
-		}
-	}
-	n.flush()
 }
 
 // deliverChange hands one change to those of the request's users whom it concerns.

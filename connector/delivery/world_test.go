@@ -306,7 +306,8 @@ type member struct {
 	session event.ID
 	mobile  bool
 
-	joined map[event.Stream]uint64 // the node's seen right after Join
+	joined map[event.Stream]uint64 // the node's seen when it was told that it is attached
+	first  map[event.Stream]uint64 // right after Join, where nobody shares the user; else nil
 	left   map[event.Stream]uint64 // and right before Leave; nil while it is there
 
 	mu        sync.Mutex
@@ -355,7 +356,12 @@ func (m *member) Flush() {
 func (m *member) Attached() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.attached++
+	if m.attached++; m.attached == 1 {
+		m.joined = map[event.Stream]uint64{}
+		for _, s := range m.node.bus.Streams() {
+			m.joined[s] = m.node.SeenLocked(s)
+		}
+	}
 }
 
 func (m *member) isAttached() bool {
@@ -409,7 +415,14 @@ func (n *node) join(user uint32) *member {
 	n.w.members = append(n.w.members, m)
 	n.w.mu.Unlock()
 	n.Join(m)
-	m.joined = n.seen()
+	return m
+}
+
+// joinFirst is join for a user who has no other session on the node: what is promised
+// holds from the moment of Join.
+func (n *node) joinFirst(user uint32) *member {
+	m := n.join(user)
+	m.first = n.seen()
 	return m
 }
 
@@ -576,11 +589,18 @@ func (w *world) check(k *bustest.Kit, members ...*member) {
 		if m.attached > 1 {
 			fault(m, "was told %d times that it is attached", m.attached)
 		}
+		if m.left == nil && !m.closed && m.attached == 0 {
+			fault(m, "was never attached")
+		}
 		missing := 0
 		for _, t := range truth {
-			beyond := t.sequence > m.joined[t.stream]
+			begin := m.joined
+			if m.first != nil {
+				begin = m.first
+			}
+			beyond := m.attached > 0 && t.sequence > begin[t.stream]
 			if m.left != nil {
-				beyond = beyond && m.attached > 0 && t.sequence <= m.left[t.stream]
+				beyond = beyond && t.sequence <= m.left[t.stream]
 			}
 			if party(t.conv, m.user) && beyond && m.at[t.place] == 0 {
 				if missing++; missing == 1 {

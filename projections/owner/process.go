@@ -42,6 +42,8 @@ type Config struct {
 	// ForgetAfter is how long a node may be silent before its users are forgotten;
 	// default 10 s.
 	ForgetAfter time.Duration
+	// EffectsHeld replaces view.EffectsHeld in tests.
+	EffectsHeld uint64
 }
 
 // Process is the set of views that one process keeps.
@@ -98,7 +100,7 @@ func Open(ctx context.Context, cfg Config) (*Process, error) {
 
 func (p *Process) open(ctx context.Context, s event.Stream) (*stream, error) {
 	f := foldFor(s)
-	v, err := view.Open(view.Config{Dir: p.cfg.Dir, Fold: f, Log: p.bus.LogID(), Logger: p.log})
+	v, err := view.Open(view.Config{Dir: p.cfg.Dir, Fold: f, Log: p.bus.LogID(), Logger: p.log, EffectsHeld: p.cfg.EffectsHeld})
 	if err != nil {
 		return nil, fmt.Errorf("open view %s: %w", f.Name(), err)
 	}
