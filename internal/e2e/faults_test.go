@@ -16,11 +16,11 @@ import (
 )
 
 // crowd is people on the edges of a rig, who talk all the time.
-func crowd(t *testing.T, r *rig, edges ...*edge) *world {
+func crowd(t *testing.T, r *rig, window int, edges ...*edge) *world {
 	t.Helper()
 	w := newWorld(t, random(t).Uint64())
 	ids := edges[0].register(t, 6)
-	w.populate(ids, 8)
+	w.populate(ids, window)
 	w.phones(ids, 3)
 	w.everywhere(edges...)
 	w.await(200, nil)
@@ -72,7 +72,7 @@ func TestFramesDropped(t *testing.T) {
 	r := newRig(t)
 	o := r.owner("owner")
 	a, b := r.edge("a"), r.edge("b")
-	w := crowd(t, r, a, b)
+	w := crowd(t, r, 8, a, b)
 	d := &dice{rnd: random(t)}
 	o.losing(func(event.ID, *frame.Frame) bool { return d.oneIn(20) })
 	lasting(50*time.Millisecond, func() { w.check() })
@@ -150,7 +150,7 @@ func TestOwnerChange(t *testing.T) {
 	r := newRig(t)
 	first := r.owner("first")
 	a, b := r.edge("a"), r.edge("b")
-	w := crowd(t, r, a, b)
+	w := crowd(t, r, 8, a, b)
 	second := r.owner("second")
 	w.await(50, nil)
 	first.stop()
@@ -175,7 +175,7 @@ func TestTwoOwners(t *testing.T) {
 	r.owner("first")
 	r.owner("second")
 	a, b := r.edge("a"), r.edge("b")
-	w := crowd(t, r, a, b)
+	w := crowd(t, r, 8, a, b)
 	nc, err := nats.Connect(r.nats.ClientURL())
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +213,7 @@ func TestNodeCutOff(t *testing.T) {
 	r := newRig(t)
 	r.owner("owner")
 	a, b := r.edge("a"), r.edge("b")
-	w := crowd(t, r, a, b)
+	w := crowd(t, r, 1, a, b) // it takes half a minute
 
 	life := b.node.Life()
 	b.link.sever(false)
@@ -265,7 +265,7 @@ func TestConnectionsCut(t *testing.T) {
 	r := newRig(t)
 	o := r.owner("owner")
 	a, b := r.edge("a"), r.edge("b")
-	w := crowd(t, r, a, b)
+	w := crowd(t, r, 8, a, b)
 	rnd := random(t)
 	cuts := 0
 	lasting(200*time.Millisecond, func() {

@@ -30,6 +30,7 @@ import (
 type rig struct {
 	t      *testing.T
 	nats   *natsd.Server
+	store  string // its directory
 	log    *slog.Logger
 	lines  *output
 	hasher *password.Hasher
@@ -53,25 +54,16 @@ const rigPartitions = 3
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	s, err := natsd.NewServer(&natsd.Options{
-		ServerName: "log", Host: "127.0.0.1", Port: natsd.RANDOM_PORT, NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: t.TempDir(), MaxPayload: 1 << 20,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go s.Start()
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("nats-server did not start")
-	}
-	r := &rig{t: t, nats: s, lines: newOutput()}
+	r := &rig{t: t, store: t.TempDir(), lines: newOutput()}
+	r.startLog(natsd.RANDOM_PORT)
+	var err error
 	r.log = slog.New(slog.NewTextHandler(r.lines, nil))
 	if r.hasher, err = password.NewHasher(password.Cost{MemoryKiB: 64, Iterations: 1}); err != nil {
 		t.Fatal(err)
 	}
 	r.atEnd(endLog, func() {
-		s.Shutdown()
-		s.WaitForShutdown()
+		r.nats.Shutdown()
+		r.nats.WaitForShutdown()
 	})
 	t.Cleanup(func() {
 		for _, ends := range r.ends {
@@ -84,6 +76,32 @@ func newRig(t *testing.T) *rig {
 		}
 	})
 	return r
+}
+
+func (r *rig) startLog(port int) {
+	r.t.Helper()
+	s, err := natsd.NewServer(&natsd.Options{
+		ServerName: "log", Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: r.store, MaxPayload: 1 << 20,
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	go s.Start()
+	if !s.ReadyForConnections(patience) {
+		r.t.Fatal("nats-server did not start")
+	}
+	r.nats = s
+}
+
+// restartLog stops the log's server, calls between, and starts it at the same port.
+func (r *rig) restartLog(between func()) {
+	r.t.Helper()
+	port := r.nats.Addr().(*net.TCPAddr).Port
+	r.nats.Shutdown()
+	r.nats.WaitForShutdown()
+	between()
+	r.startLog(port)
 }
 
 // open opens a bus over a link of its own.
