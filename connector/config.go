@@ -71,7 +71,7 @@ type Limits struct {
 	QuestionWorkers int     // questions being asked at once; default 512
 	HistoryCount    int     // messages in an answer to 0x0309; default 1,000
 
-	LoginWait   time.Duration // from connecting to the login request; default 15 s
+	LoginWait   time.Duration // from connecting to the login request, and from there to its answer; default 15 s
 	IdleDesktop time.Duration // default 120 s
 	IdleMobile  time.Duration // default 300 s
 	Ask         time.Duration // for a question, and for a login; default 12 s

@@ -11,7 +11,7 @@
 //
 //	connected   only login, heartbeat and time are served, PDUs of at most 4 KiB;
 //	            closed 15 s after connecting
-//	logging in  nothing more is read; what was read waits
+//	logging in  nothing more is read; what was read waits; result 3 after 15 s
 //	open        everything is served, PDUs of at most 400 KiB; closed after 120 s
 //	            (desktop) or 300 s (mobile) of silence
 //	closing     nothing is read; what is left is written, within a few seconds

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -382,12 +383,12 @@ func TestUsersInfoAndStatus(t *testing.T) {
 			t.Errorf("info %v", l)
 		}
 		ann.send(ann.pack(client.CmdUsersStatReq, 3, &imbuddy.IMUsersStatReq{UserId: new(uint32(7)), UserIdList: []uint32{99, 2, 1}}))
-		got := ""
+		var got strings.Builder
 		for _, s := range one[*imbuddy.IMUsersStatRsp](ann, 3).GetUserStatList() {
-			got += fmt.Sprint(s.GetUserId(), s.GetStatus().Number(), " ")
+			got.WriteString(fmt.Sprint(s.GetUserId(), s.GetStatus().Number(), " "))
 		}
-		if got != "99 2 2 2 1 1 " { // a phone does not count
-			t.Errorf("status %q", got)
+		if got.String() != "99 2 2 2 1 1 " { // a phone does not count
+			t.Errorf("status %q", got.String())
 		}
 	})
 }

@@ -18,6 +18,10 @@ import (
 	"godwit/schema/query"
 )
 
+// errLate: the log did not show the session live in time, or too many passwords are
+// being checked.
+var errLate = errors.New("login took too long")
+
 // What a login comes to, and the texts that clients show.
 const (
 	textOK       = "成功"
@@ -35,7 +39,6 @@ const (
 // not stand in the way of clients that were proved right lately.
 type login struct {
 	s    *session
-	seq  uint16
 	req  *imlogin.IMLoginReq
 	name string // normalised
 	life event.ID
@@ -54,10 +57,12 @@ func (s *session) onLogin(f *pdu.Frame) bool {
 	first := s.state == connected
 	if first {
 		s.state = loggingIn
+		s.loginSeq = f.Seq
+		s.deadline = s.srv.tick() + ticks(s.srv.limits.LoginWait)
 	}
 	s.mu.Unlock()
 	if first {
-		s.srv.logins.put(&login{s: s, seq: f.Seq, req: req})
+		s.srv.logins.put(&login{s: s, req: req})
 	}
 	return true
 }
@@ -235,7 +240,7 @@ func (l *login) outcome(r delivery.Result) {
 		s.seen.Store(srv.tick())
 		info := userInfo(l.account)
 		info.Status = new(uint32(0))
-		s.sendLocked(client.CmdLoginRes, l.seq, &imlogin.IMLoginRes{
+		s.sendLocked(client.CmdLoginRes, s.loginSeq, &imlogin.IMLoginRes{
 			ServerTime: new(unixNow()), ResultCode: new(loginOK), ResultString: new(textOK),
 			OnlineStatus: l.req.OnlineStatus, UserInfo: info,
 		})
@@ -258,17 +263,21 @@ func (l *login) outcome(r delivery.Result) {
 
 // fail answers a login that failed, and closes.
 func (l *login) fail(result string, code imbase.ResultType, text string, why error) {
-	s, srv := l.s, l.s.srv
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.s.failLogin(result, code, text, why)
+}
+
+// failLogin is fail; mu is held.
+func (s *session) failLogin(result string, code imbase.ResultType, text string, why error) {
 	if s.state != loggingIn {
 		return
 	}
-	srv.metrics.logins.WithLabelValues(result).Inc()
-	if srv.log.Enabled(srv.ctx, slog.LevelDebug) {
-		srv.log.Debug("login failed", "addr", s.addr, "result", result, "err", why)
+	s.srv.metrics.logins.WithLabelValues(result).Inc()
+	if s.srv.log.Enabled(s.srv.ctx, slog.LevelDebug) {
+		s.srv.log.Debug("login failed", "addr", s.addr, "result", result, "err", why)
 	}
-	s.sendLocked(client.CmdLoginRes, l.seq, &imlogin.IMLoginRes{
+	s.sendLocked(client.CmdLoginRes, s.loginSeq, &imlogin.IMLoginRes{
 		ServerTime: new(unixNow()), ResultCode: &code, ResultString: &text})
 	s.closeLocked(event.EndReason_END_REASON_ABANDONED, true)
 }

@@ -34,7 +34,7 @@ func (l *loops) Serve(ctx context.Context, ln *net.TCPListener, open func(reacto
 		case err != nil:
 			select {
 			case <-ctx.Done():
-			case <-time.After(minHold):
+			case <-time.After(acceptPause):
 			}
 			continue
 		}

@@ -26,6 +26,9 @@ import (
 	"godwit/schema/frame"
 )
 
+// acceptPause is how long accepting waits when descriptors have run out.
+const acceptPause = 50 * time.Millisecond
+
 // maxOwed bounds the ends of sessions that wait for room in the log. Those beyond are
 // told by the end of the node's life.
 const maxOwed = 100_000
@@ -272,7 +275,7 @@ func (srv *Server) serveTLS(ctx context.Context, ln net.Listener, streams *sync.
 		case err != nil: // out of descriptors: wait for connections to end
 			select {
 			case <-ctx.Done():
-			case <-time.After(minHold):
+			case <-time.After(acceptPause):
 			}
 			continue
 		}
@@ -458,6 +461,10 @@ func (s *session) sweep(now uint32) {
 	case connected:
 		if now > s.deadline {
 			s.closeLocked(event.EndReason_END_REASON_TIMEOUT, false)
+		}
+	case loggingIn:
+		if now > s.deadline {
+			s.failLogin("late", loginServer, textServer, errLate)
 		}
 	case open:
 		idle := s.srv.limits.IdleDesktop

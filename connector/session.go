@@ -83,6 +83,7 @@ type session struct {
 
 	mu       sync.Mutex    // the fields from state to here, and below
 	pending  uint16        // appends without outcome
+	loginSeq uint16        // of the login request
 	ordinal  uint32        // of the last append
 	deadline uint32        // tick at which its state must be over
 	asked    uint32        // tick at which the first question became the first
@@ -226,7 +227,7 @@ func (s *session) holding() bool {
 
 // minHold keeps a client that is over its rate from being held and let go for every
 // single PDU.
-const minHold = 20 * time.Millisecond
+const minHold = 2 * time.Millisecond
 
 // holdFor holds the session for a time.
 func (s *session) holdFor(why uint8, d time.Duration) {

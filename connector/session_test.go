@@ -148,6 +148,25 @@ func TestFailedLogins(t *testing.T) {
 	}
 }
 
+func TestLoginWithoutAnOutcomeIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		w := r.connect()
+		w.send(w.pack(client.CmdLoginReq, 3, loginReq("ann", "pw", windows)))
+		r.sleep(14*time.Second, w)
+		w.nothing()
+		r.sleep(4*time.Second, w)
+		if m := one[*imlogin.IMLoginRes](w, 3); m.GetResultCode() != 3 || !w.over {
+			t.Errorf("%v, closed %v", m, w.over)
+		}
+		r.step(w) // the outcome comes too late
+		w.nothing()
+		if k := r.node.kinds(); !slices.Equal(k, []string{"SessionOpened", "SessionEnded"}) {
+			t.Errorf("appended %v", k)
+		}
+	})
+}
+
 func TestTooManyWrongPasswords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
