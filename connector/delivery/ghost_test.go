@@ -13,6 +13,7 @@ import (
 	"godwit/bus/bustest"
 	"godwit/schema/event"
 	"godwit/schema/frame"
+	"godwit/schema/query"
 )
 
 // ghost is a second owner of all streams at the same time: it says what the real one
@@ -24,6 +25,7 @@ type ghost struct {
 	name     string
 	revision uint64
 
+	refuse   func() bool  // a question
 	mode     atomic.Int32 // 0 silent, 1 speaks
 	frames   atomic.Int64
 	attached atomic.Int64 // refills answered
@@ -54,7 +56,7 @@ func newGhostAt(t testing.TB, k *bustest.Kit, revision uint64, nodes ...*node) *
 		t.Cleanup(stop)
 	}
 	for what, h := range map[string]func(context.Context, []byte) []byte{
-		"attach": g.attach, "changes": g.forward("changes"), "resync": g.resync, "query": g.forward("query"),
+		"attach": g.attach, "changes": g.forward("changes"), "resync": g.resync, "query": g.query,
 	} {
 		stop, err := k.Serve(bus.OwnerSubject(g.name, what), "", 1, h)
 		if err != nil {
@@ -132,6 +134,13 @@ func (g *ghost) ask(ctx context.Context, what string, data []byte) []byte {
 
 func (g *ghost) forward(what string) func(context.Context, []byte) []byte {
 	return func(ctx context.Context, data []byte) []byte { return g.ask(ctx, what, data) }
+}
+
+func (g *ghost) query(ctx context.Context, data []byte) []byte {
+	if g.refuse != nil && g.refuse() {
+		return encode(g.t, &query.Answer{Code: query.Code_CODE_NOT_OWNER})
+	}
+	return g.ask(ctx, "query", data)
 }
 
 func (g *ghost) attach(ctx context.Context, data []byte) []byte {

@@ -31,6 +31,7 @@ type world struct {
 
 	mu      sync.Mutex
 	members []*member
+	nodes   []*node
 }
 
 func newWorld(t testing.TB) *world { return &world{t: t} }
@@ -113,7 +114,18 @@ func (w *world) owner(k *bustest.Kit, change ...func(*owner.Config)) *views {
 			w.t.Error(err)
 		}
 	})
-	return &views{Process: p, running: run(w.t, "owner", p.Run)}
+	v := &views{Process: p, running: run(w.t, "owner", p.Run)}
+	w.t.Cleanup(w.stopNodes) // while there is somebody who tells them what became of it
+	return v
+}
+
+func (w *world) stopNodes() {
+	w.mu.Lock()
+	nodes := w.nodes
+	w.mu.Unlock()
+	for _, n := range nodes {
+		n.stop()
+	}
 }
 
 // node is a delivery.Node at work, with what its handler heard.
@@ -145,6 +157,9 @@ func (w *world) begin(k *bustest.Kit, change ...func(*delivery.Config)) *node {
 		w.t.Fatal(err)
 	}
 	n.running = run(w.t, "node", n.Node.Run)
+	w.mu.Lock()
+	w.nodes = append(w.nodes, n)
+	w.mu.Unlock()
 	return n
 }
 

@@ -300,8 +300,7 @@ func (st *stream) answer(ctx context.Context, req *query.Request) *query.Answer 
 	var ans *query.Answer
 	err := st.view.Read(func(r *view.Reader) error {
 		ans = st.fold.Answer(r, req)
-		epoch := st.view.Epoch()
-		ans.At = append(ans.At, &query.AtLeast{Stream: uint32(st.s), Sequence: r.Sequence(), Epoch: epoch[:]})
+		ans.At = []*query.AtLeast{r.At(st.s)}
 		return nil
 	})
 	if err != nil {
