@@ -13,6 +13,7 @@ import (
 	imbase "godwit/schema/client/basedefine"
 	imbuddy "godwit/schema/client/buddy"
 	immessage "godwit/schema/client/message"
+	"godwit/schema/event"
 	"godwit/schema/pdu"
 	"godwit/schema/query"
 )
@@ -272,6 +273,33 @@ func TestHeldPushesAreBounded(t *testing.T) {
 			t.Error("not closed")
 		}
 		close(goOn)
+	})
+}
+
+func TestAnswerThatOverflowsTheOutput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		_, bob := r.talk(1)
+		r.node.hook(func(q *query.Request) (*query.Answer, error) {
+			if q.GetHistory() == nil {
+				return nil, nil
+			}
+			return &query.Answer{Body: &query.Answer_Messages{Messages: &query.MessagesAnswer{Messages: []*query.Message{
+				{Id: 1, From: 1, Type: 1, Body: make([]byte, 300<<10)}}}}}, nil
+		})
+		bob.deaf = true
+		for range 6 {
+			if !bob.over {
+				bob.send(bob.history(1, 1, 0, 1))
+			}
+		}
+		if !bob.over {
+			t.Fatal("not closed")
+		}
+		r.node.step()
+		if e := r.node.find("SessionEnded").GetSessionEnded(); e.GetReason() != event.EndReason_END_REASON_SLOW {
+			t.Errorf("ended %v", e)
+		}
 	})
 }
 

@@ -417,6 +417,28 @@ func TestMalformedInput(t *testing.T) {
 	}
 }
 
+func TestIncompletePDUsOfAllSessionsTogetherAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.Limits.PartialInput = 300 << 10 })
+		ann, bob := r.login("ann", windows), r.login("bob", windows)
+		half := header(client.CmdMsgData, 1, make([]byte, 390<<10))[:200<<10]
+		ann.send(half)
+		if ann.over {
+			t.Fatal("closed below the limit")
+		}
+		for i := 0; i < len(half) && !bob.over; i += 10_000 {
+			bob.send(half[i:min(i+10_000, len(half))])
+		}
+		if !bob.over || ann.over {
+			t.Errorf("closed: ann %v, bob %v", ann.over, bob.over)
+		}
+		ann.s.Closed(nil)
+		if n := r.srv.partial.Load(); n != 0 {
+			t.Errorf("%d bytes are still counted", n)
+		}
+	})
+}
+
 func TestEveryRequestIsAnsweredOrIgnored(t *testing.T) {
 	answers := map[uint16]uint16{
 		0x0108: 0, 0x010a: 0, // of a desktop
