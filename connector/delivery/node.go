@@ -766,6 +766,12 @@ func (n *Node) checkLife(ctx context.Context) {
 			return
 		}
 		n.mu.Lock()
+		if !n.live && !n.starting {
+			// The outcome of NodeStarted was lost, with a rolled back stream's positions,
+			// but the log holds it.
+			n.live = true
+			n.checkStarted()
+		}
 		n.setSuspended(false)
 		n.mu.Unlock()
 		return
