@@ -82,10 +82,13 @@ and plain lines are printed, whose first word says what they are:
 				if c.Terminal, err = chat.NewTerminal(keyboard, streams.Out); err != nil {
 					return err
 				}
-				defer func() { err = errors.Join(err, c.Terminal.Restore()) }()
+				defer func() {
+					err = errors.Join(err, c.Terminal.Restore())
+					fmt.Fprintln(streams.Out) // leave the line of the prompt
+				}()
 			}
 			err = chat.Run(cmd.Context(), c)
-			if errors.Is(err, chat.ErrCommandFailed) {
+			if _, kicked := errors.AsType[*ttclient.KickedError](err); kicked || errors.Is(err, chat.ErrCommandFailed) {
 				return errors.Join(errSaid, err)
 			}
 			return err
