@@ -166,8 +166,18 @@ func (b *Bus) open(ctx context.Context) error {
 	if b.js, err = jetstream.New(b.events); err != nil {
 		return fmt.Errorf("bus: %w", err)
 	}
-	if err := b.ensure(ctx); err != nil {
-		return err
+	for {
+		err := b.ensure(ctx)
+		if err == nil {
+			break
+		}
+		if !passing(err) {
+			return err
+		}
+		b.log.Warn("the log is not ready", "err", err)
+		if sleep(ctx, 250*time.Millisecond) != nil {
+			return errors.Join(err, ctx.Err())
+		}
 	}
 	for _, s := range event.Streams(b.partitions) {
 		b.subjects = append(b.subjects, EventSubject(s))
@@ -181,6 +191,19 @@ func (b *Bus) open(ctx context.Context) error {
 		b.hooks.Opened(b.control())
 	}
 	return nil
+}
+
+// passing tells whether an error of opening is one that a cluster has while it comes
+// up.
+func passing(err error) bool {
+	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return e.Code == 503
+	}
+	if e, ok := errors.AsType[*apiError](err); ok {
+		return e.Code == 503
+	}
+	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||
+		errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrReconnectBufExceeded)
 }
 
 func (b *Bus) control() Control {

@@ -252,6 +252,32 @@ func TestALeaseIsLostWithTheServer(t *testing.T) {
 	}
 }
 
+// The process died and left its leases; nobody can hold one of an embedded server
+// that has just started.
+func TestALeaseOfADeadPredecessorIsFree(t *testing.T) {
+	dir := t.TempDir()
+	k := bustest.New(t, bustest.WithDir(dir))
+	l, err := k.AcquireLease(t.Context(), "people")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Close(); err != nil { // as it closes, a bus releases nothing
+		t.Fatal(err)
+	}
+	k = bustest.New(t, bustest.WithDir(dir))
+	began := time.Now()
+	again, err := k.AcquireLease(t.Context(), "people")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > bus.LeaseTTL/2 {
+		t.Errorf("it took %v", took)
+	}
+	if again.Revision() <= l.Revision() {
+		t.Errorf("revision %d after %d", again.Revision(), l.Revision())
+	}
+}
+
 func TestAnEpochIsRenewedOnce(t *testing.T) {
 	url := bustest.Server(t)
 	a, b := bustest.New(t, bustest.At(url)), bustest.New(t, bustest.At(url))

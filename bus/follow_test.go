@@ -176,6 +176,9 @@ func TestASlowFollowerIsHeldBackAndLosesNothing(t *testing.T) {
 	if r.jump != nil {
 		t.Error(r.jump)
 	}
+	if got := k.Stats().FollowRestarts; got != 0 {
+		t.Errorf("its consumer was lost %d times: it was flooded, not held back", got)
+	}
 }
 
 func TestAFollowersOwnErrorEndsIt(t *testing.T) {
