@@ -11,6 +11,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	// The program is built by the test. With all of it among its imports, go test
+	// runs it again when any of it has changed.
+	_ "godwit/internal/cli"
 )
 
 var (
