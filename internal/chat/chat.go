@@ -78,17 +78,63 @@ type message struct {
 	text string
 }
 
-// conversation is what the chat knows of one.
+// conversation is what the chat knows of one. Ids may come out of order: the ack of an
+// own message is sent before messages of the other that precede it.
 type conversation struct {
-	shown  uint32 // newest id that was shown or known before; it never moves back
-	unread uint32
+	floor  uint32              // everything up to it was shown, or was there before
+	above  map[uint32]struct{} // what was shown above it
+	head   uint32              // newest id
+	cursor uint32              // everything up to it is read
 }
+
+// mostAbove bounds what is kept of a conversation with a hole; the hole is then given
+// up.
+const mostAbove = 1000
+
+// take notes that an id is about to be shown; false: it was.
+func (v *conversation) take(id uint32) bool {
+	if _, seen := v.above[id]; seen || id <= v.floor {
+		return false
+	}
+	if v.above == nil {
+		v.above = map[uint32]struct{}{}
+	}
+	v.above[id] = struct{}{}
+	v.head = max(v.head, id)
+	if len(v.above) > mostAbove {
+		v.floor = v.head
+		clear(v.above)
+	}
+	for {
+		if _, next := v.above[v.floor+1]; !next {
+			return true
+		}
+		v.floor++
+		delete(v.above, v.floor)
+	}
+}
+
+// skip notes that everything up to an id is not to be shown.
+func (v *conversation) skip(id uint32) {
+	v.floor, v.head = max(v.floor, id), max(v.head, id)
+	for seen := range v.above {
+		if seen <= v.floor {
+			delete(v.above, seen)
+		}
+	}
+}
+
+func (v *conversation) readUpTo(id uint32) { v.cursor = max(v.cursor, id) }
+
+func (v *conversation) unread() uint32 { return v.head - min(v.cursor, v.head) }
 
 type chat struct {
 	cfg      Config
 	ui       ui
 	sequence ttclient.Sequence
+	ctx      context.Context         // of the whole chat
 	over     context.CancelCauseFunc // ends the chat with a reason
+	work     sync.WaitGroup          // what pushes have begun
 
 	mu            sync.Mutex
 	changed       chan struct{} // closed and replaced at every change of what is below
@@ -97,9 +143,10 @@ type chat struct {
 	people        map[uint32]*person
 	peopleSince   uint32
 	conversations map[uint32]*conversation
-	arrived       int    // messages of others
-	awaited       int    // of these, waited for
-	open          uint32 // terminal: the peer whose conversation is open, 0: none
+	arrived       int                // messages of others
+	awaited       int                // of these, waited for
+	held          []*immsg.IMMsgData // of people whose names are being asked for, and what came after
+	open          uint32             // terminal: the peer whose conversation is open, 0: none
 }
 
 // Run chats until the input ends, ctx ends, or the server sends this device away. It
@@ -109,7 +156,7 @@ func Run(ctx context.Context, cfg Config) error {
 	ctx, over := context.WithCancelCause(ctx)
 	defer over(nil)
 	c := &chat{
-		cfg: cfg, over: over, changed: make(chan struct{}),
+		cfg: cfg, ctx: ctx, over: over, changed: make(chan struct{}),
 		people: map[uint32]*person{}, conversations: map[uint32]*conversation{},
 	}
 	c.ui = &plain{out: cfg.Out}
@@ -131,6 +178,7 @@ func Run(ctx context.Context, cfg Config) error {
 	over(nil)
 	keeping.Wait()
 	c.leave()
+	c.work.Wait()
 	switch {
 	case errors.Is(reason, context.Canceled): // interrupted: a goodbye as any other
 		return nil
@@ -314,15 +362,16 @@ func (c *chat) sync(ctx context.Context, client *ttclient.Client, first bool) er
 		}
 		peer, head := r.GetSessionId(), r.GetLatestMsgId()
 		c.mu.Lock()
-		shown := c.conversationLocked(peer).shown
+		v := c.conversationLocked(peer)
 		if first {
-			c.conversationLocked(peer).shown = max(shown, head)
+			v.skip(head)
 		}
+		missing := head - min(v.floor, head)
 		c.mu.Unlock()
-		if first || head <= shown {
+		if missing == 0 {
 			continue
 		}
-		missed, err := client.History(ctx, peer, 0, min(head-shown, 100))
+		missed, err := client.History(ctx, peer, 0, min(missing, mostHistory))
 		if err != nil {
 			return err
 		}
@@ -330,6 +379,7 @@ func (c *chat) sync(ctx context.Context, client *ttclient.Client, first bool) er
 		for _, m := range slices.Backward(missed) {
 			c.showLocked(peer, m, true)
 		}
+		v.skip(head)
 		c.mu.Unlock()
 	}
 	_, err = c.askUnread(ctx, client)
@@ -374,11 +424,13 @@ func (c *chat) askUnread(ctx context.Context, client *ttclient.Client) ([]*imbas
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, v := range c.conversations {
-		v.unread = 0
+		v.cursor = v.head
 	}
 	for _, u := range unread {
 		if u.GetSessionType() == imbase.SessionType_SESSION_TYPE_SINGLE {
-			c.conversationLocked(u.GetSessionId()).unread = u.GetUnreadCnt()
+			v := c.conversationLocked(u.GetSessionId())
+			v.head = max(v.head, u.GetLatestMsgId())
+			v.cursor = u.GetLatestMsgId() - min(u.GetUnreadCnt(), u.GetLatestMsgId())
 		}
 	}
 	return unread, nil
@@ -416,8 +468,7 @@ func (c *chat) push(_ uint16, m proto.Message) {
 		c.arriveLocked(m)
 	case *immsg.IMMsgDataReadNotify:
 		if m.GetSessionType() == imbase.SessionType_SESSION_TYPE_SINGLE {
-			v := c.conversationLocked(m.GetSessionId())
-			v.unread = max(v.shown, m.GetMsgId()) - m.GetMsgId()
+			c.conversationLocked(m.GetSessionId()).readUpTo(m.GetMsgId())
 			c.ui.read(*c.personLocked(m.GetSessionId()), m.GetMsgId())
 		}
 	case *imbuddy.IMUserStatNotify:
@@ -431,12 +482,39 @@ func (c *chat) push(_ uint16, m proto.Message) {
 	}
 }
 
+// mostHeld bounds what waits for a name; the rest is shown with a number for it.
+const mostHeld = 1000
+
 // arriveLocked handles a pushed message: of somebody else, or of this user's other
-// device.
+// device. One of a stranger waits until his name is known.
 func (c *chat) arriveLocked(m *immsg.IMMsgData) {
 	if !single(m.GetMsgType()) {
 		return
 	}
+	from := m.GetFromUserId()
+	stranger := from != c.self.id && c.people[from] == nil
+	if client := c.client; client != nil && len(c.held) < mostHeld && (stranger || len(c.held) > 0) {
+		if c.held = append(c.held, m); len(c.held) == 1 {
+			c.work.Go(func() { c.introduce(client) })
+		}
+		return
+	}
+	c.takeLocked(m)
+}
+
+// introduce asks for people and then shows what was held back for it, in order.
+func (c *chat) introduce(client *ttclient.Client) {
+	_ = c.refresh(c.ctx, client) // without it they have numbers for names
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.held {
+		c.takeLocked(m)
+	}
+	c.held = nil
+	c.changeLocked()
+}
+
+func (c *chat) takeLocked(m *immsg.IMMsgData) {
 	peer := m.GetFromUserId()
 	if peer == c.self.id {
 		peer = m.GetToSessionId()
@@ -449,22 +527,20 @@ func (c *chat) arriveLocked(m *immsg.IMMsgData) {
 // showLocked shows a message once, whichever way it came first.
 func (c *chat) showLocked(peer uint32, m *imbase.MsgInfo, missed bool) {
 	v := c.conversationLocked(peer)
-	if m.GetMsgId() <= v.shown {
+	if !v.take(m.GetMsgId()) {
 		return
 	}
-	v.shown = m.GetMsgId()
 	shown := c.messageLocked(peer, m)
 	if shown.mine {
-		v.unread = 0
+		v.readUpTo(m.GetMsgId())
 	} else {
-		v.unread++
 		c.arrived++
 	}
 	c.ui.message(shown, missed)
 	if client := c.client; client != nil && peer == c.open && !shown.mine {
-		v.unread = 0
-		id := v.shown
-		go func() { _ = client.MarkRead(peer, id) }() // lost with the connection, and made up for by the next
+		id := v.head
+		v.readUpTo(id)
+		c.work.Go(func() { _ = client.MarkRead(peer, id) }) // lost with the connection, and made up for by the next
 	}
 }
 

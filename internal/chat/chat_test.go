@@ -286,6 +286,78 @@ func TestMessageThatComesTwiceIsShownOnce(t *testing.T) {
 	}
 }
 
+// The ack of an own message goes out before copies of others', also of such as come
+// before it in the conversation.
+func TestMessageBelowAnOwnAckIsShown(t *testing.T) {
+	w := newWorld(t)
+	s := chatIn(t, w)
+	s.expect("ready ann 1")
+	w.say(2, 2, "crossing", false)
+	s.say("to bob mine")
+	s.expect("sent bob 2")
+	w.push(client.CmdMsgData, &immsg.IMMsgData{
+		FromUserId: new(uint32(2)), ToSessionId: new(uint32(1)), MsgId: new(uint32(1)), CreateTime: new(uint32(1)),
+		MsgType: imbase.MsgType_MSG_TYPE_SINGLE_TEXT.Enum(), MsgData: []byte("crossing"),
+	})
+	s.expect("message bob 1 bob crossing")
+	w.say(2, 2, "its push is lost", false)
+	w.cut()
+	if got := s.line(); !strings.HasPrefix(got, "lost ") {
+		t.Fatalf("line %q", got)
+	}
+	s.expect("message bob 3 bob its push is lost", "back")
+	s.say("quit")
+	if err := s.ended(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestConversationKnowsWhatWasShown(t *testing.T) {
+	var v conversation
+	v.skip(3)
+	for _, c := range []struct {
+		id    uint32
+		fresh bool
+		floor uint32
+	}{{3, false, 3}, {1, false, 3}, {5, true, 3}, {5, false, 3}, {7, true, 3}, {4, true, 5}, {6, true, 7}, {6, false, 7}, {8, true, 8}} {
+		if fresh := v.take(c.id); fresh != c.fresh || v.floor != c.floor {
+			t.Errorf("id %d: new %v, floor %d; want %v, %d", c.id, fresh, v.floor, c.fresh, c.floor)
+		}
+	}
+	if len(v.above) != 0 || v.head != 8 || v.unread() != 8 {
+		t.Errorf("%+v", v)
+	}
+	v.readUpTo(6)
+	if v.readUpTo(2); v.unread() != 2 {
+		t.Errorf("%d unread", v.unread())
+	}
+	for id := uint32(10); id < 3*mostAbove; id++ { // 9 never comes
+		v.take(id)
+	}
+	if len(v.above) > mostAbove {
+		t.Errorf("%d ids are kept", len(v.above))
+	}
+}
+
+func TestMessageOfAStrangerComesWithHisName(t *testing.T) {
+	w := newWorld(t)
+	s := chatIn(t, w)
+	s.expect("ready ann 1")
+	dan := info(4)
+	dan.UserRealName = new("dan")
+	w.mu.Lock()
+	w.registered = []*imbase.UserInfo{dan}
+	w.mu.Unlock()
+	w.say(4, 4, "I am new here", true)
+	w.say(2, 2, "after him", true)
+	w.say(4, 4, "and again", true)
+	s.expect("message dan 1 dan I am new here", "message bob 1 bob after him", "message dan 2 dan and again")
+	s.say("wait message", "wait message", "wait message", "quit")
+	if err := s.ended(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestInterruptedChatEndsQuietly(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(t.Context())

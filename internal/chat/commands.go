@@ -132,7 +132,8 @@ func (c *chat) sent(peer person, id uint32, words string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v := c.conversationLocked(peer.id)
-	v.shown, v.unread = max(v.shown, id), 0
+	v.take(id)
+	v.readUpTo(id)
 	c.ui.sent(message{peer: peer, from: c.self, mine: true, id: id, at: time.Now(), text: words})
 	return nil
 }
@@ -154,7 +155,7 @@ func (c *chat) contacts(ctx context.Context, client *ttclient.Client, _ string) 
 	}
 	slices.SortFunc(people, func(a, b *person) int { return cmp.Compare(a.name, b.name) })
 	for _, p := range people {
-		c.ui.contact(*p, c.conversationLocked(p.id).unread)
+		c.ui.contact(*p, c.conversationLocked(p.id).unread())
 	}
 	c.ui.end("contacts", nil, uint32(len(people)))
 	return nil
@@ -225,8 +226,7 @@ func (c *chat) read(ctx context.Context, client *ttclient.Client, rest string) e
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := c.conversationLocked(peer.id)
-	v.unread = max(v.shown, id) - id
+	c.conversationLocked(peer.id).readUpTo(id)
 	c.ui.read(peer, id)
 	return nil
 }
@@ -243,7 +243,7 @@ func (c *chat) openConversation(ctx context.Context, client *ttclient.Client, na
 	c.mu.Lock()
 	c.open = peer.id
 	c.ui.opened(peer)
-	unread := c.conversationLocked(peer.id).unread
+	unread := c.conversationLocked(peer.id).unread()
 	c.mu.Unlock()
 	if unread > 0 {
 		return c.read(ctx, client, peer.name)

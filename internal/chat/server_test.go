@@ -35,6 +35,8 @@ type world struct {
 	repeats map[uint16]string // body of a message by its number
 	sent    int               // message requests
 
+	registered []*imbase.UserInfo // people who came later
+
 	// onSend runs at a message request, before anything else. False: the request is
 	// stored and the connection cut, so that its ack is lost.
 	onSend func(n int) bool
@@ -185,7 +187,7 @@ func (w *world) answer(conn net.Conn, f pdu.Frame, m proto.Message) bool {
 	case *imbuddy.IMAllUserReq:
 		list := []*imbase.UserInfo{info(1), info(2), info(3)}
 		if m.GetLatestUpdateTime() > 0 {
-			list = nil
+			list = w.registered
 		}
 		reply(client.CmdAllUserRsp, &imbuddy.IMAllUserRsp{UserId: me, LatestUpdateTime: new(uint32(5)), UserList: list})
 	case *imbuddy.IMUsersStatReq:
