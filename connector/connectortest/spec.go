@@ -56,6 +56,8 @@ var (
 	sessionStatus = []uint64{0, 1}
 	msgType       = []uint64{1, 2, 17, 18}
 	deptStatus    = []uint64{0, 1}
+	groupModify   = []uint64{1, 2}
+	transferMode  = []uint64{1, 2}
 )
 
 // The messages within messages.
@@ -96,6 +98,7 @@ var (
 // Commands is what servers send to clients. attach_data (field 20) is in none of them:
 // no client may see it.
 var Commands = map[uint16]CommandSpec{
+	0x0102: {1, false, []fieldSpec{enum(1, required, resultType), str(2, optional), str(3, optional), num(4, optional)}},
 	0x0104: {1, false, []fieldSpec{
 		num(1, required), enum(2, required, resultType), str(3, optional), enum(4, optional, userStatType), sub(5, optional, userInfo),
 	}},
@@ -130,6 +133,22 @@ var Commands = map[uint16]CommandSpec{
 	0x030e: {3, false, []fieldSpec{num(1, required), enum(2, required, sessionType), num(3, required), sub(4, repeated, msgInfo)}},
 	0x0402: {4, false, []fieldSpec{num(1, required), sub(2, repeated, groupVersion)}},
 	0x0404: {4, false, []fieldSpec{num(1, required), sub(2, repeated, groupInfo)}},
+	0x0406: {4, false, []fieldSpec{num(1, required), num(2, required), num(3, optional), str(4, required), num(5, repeated)}},
+	0x0408: {4, false, []fieldSpec{
+		num(1, required), enum(2, required, groupModify), num(3, required), num(4, required), num(5, repeated), num(6, repeated),
+	}},
+	0x040a: {4, false, []fieldSpec{num(1, required), num(2, required), num(3, required)}},
+	0x040b: {4, true, []fieldSpec{
+		num(1, required), enum(2, required, groupModify), num(3, required), num(4, repeated), num(5, repeated),
+	}},
+	0x0507: {5, false, []fieldSpec{
+		num(1, required), num(2, required), num(3, required), str(4, required), str(5, required), sub(6, repeated, ipAddr),
+		enum(7, required, transferMode),
+	}},
+	0x0508: {5, true, []fieldSpec{
+		num(1, required), num(2, required), str(3, required), num(4, required), str(5, required), sub(6, repeated, ipAddr),
+		enum(7, required, transferMode), num(8, required),
+	}},
 	0x050a: {5, false, []fieldSpec{num(1, required), sub(2, repeated, offlineFile), sub(3, repeated, ipAddr)}},
 	0x0701: {7, false, nil},
 }
