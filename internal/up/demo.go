@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"godwit/internal/admin"
@@ -14,9 +17,26 @@ import (
 // demoPeople are birds of passage.
 var demoPeople = []string{"anna", "bela", "chen", "dora", "emil", "fatma", "goran", "hana", "ivo", "june"}
 
+// demoMark is a file in a data directory that a demo made.
+const demoMark = "demo"
+
 // demo makes ten people who know each other and prints their names and the one
-// password of them all. People of an earlier demo get the new password.
-func demo(ctx context.Context, people admin.People, out io.Writer) error {
+// password of them all. People of an earlier demo get the new password; a directory
+// with people of its own is refused, whose passwords are nobody's to reset.
+func demo(ctx context.Context, dir string, people admin.People, out io.Writer) error {
+	mark := filepath.Join(dir, demoMark)
+	if _, err := os.Stat(mark); errors.Is(err, fs.ErrNotExist) {
+		page, err := people.List(ctx, 0, 1)
+		if err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+		if len(page.People) > 0 {
+			return fmt.Errorf("--demo: %s holds people of its own: give a new directory with --data", dir)
+		}
+		if err := os.WriteFile(mark, []byte("made by --demo\n"), 0o600); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+	}
 	password := strings.ToLower(rand.Text()[:10])
 	for _, name := range demoPeople {
 		_, err := people.Add(ctx, admin.NewPerson{Name: name, Password: password, Nick: strings.ToUpper(name[:1]) + name[1:]})

@@ -127,7 +127,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	if cfg.Demo {
-		if err := demo(starting, people, cfg.Out); err != nil {
+		if err := demo(starting, dir.Path(), people, cfg.Out); err != nil {
 			return err
 		}
 	}
