@@ -75,6 +75,7 @@ func TestNodeSaysThatItStops(t *testing.T) {
 
 // A life that the log has ended is begun anew; what was on its way is told so.
 func TestLostLifeBeginsAnew(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	w.owner(k)
@@ -125,6 +126,7 @@ func TestLostLifeBeginsAnew(t *testing.T) {
 // A node that does not hear itself rests its sockets, and goes on when its life still
 // counts.
 func TestSilenceSuspends(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	w.owner(k)
@@ -172,6 +174,7 @@ func TestSilenceSuspends(t *testing.T) {
 // A conversation stream loses its tail under a live node: sessions are closed, the
 // views are made again, and everything goes on from what the log holds.
 func TestRollbackOfAConversation(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	w.owner(k)
@@ -223,10 +226,11 @@ func TestRollbackOfAConversation(t *testing.T) {
 
 // PRESENCE loses the node's life with its tail: the node begins a new one.
 func TestRollbackOfPresence(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
-	w.owner(k)
 	copied := k.Copy(event.Presence)
+	w.owner(k)
 	a := w.node(k)
 	m := a.joinFirst(1)
 	a.sendWait(2, 1)

@@ -99,6 +99,7 @@ func TestFramesWaitBehindAnAttach(t *testing.T) {
 
 // An attach request that the owner never gets is sent again.
 func TestLostAttachIsSentAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	w.owner(k)
@@ -123,6 +124,7 @@ func TestLostAttachIsSentAgain(t *testing.T) {
 
 // An owner that has other users attached than the node says is found by the digest.
 func TestDigestHealsWrongUsers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	w.owner(k)
@@ -151,6 +153,7 @@ func TestDigestHealsWrongUsers(t *testing.T) {
 // A session whose waiting deliveries grow over the limit is closed, not left with a
 // hole.
 func TestTooMuchBehindAnAttachClosesTheUser(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	w.owner(k)
@@ -196,6 +199,7 @@ func TestTooMuchBehindARefillIsAHoleAgain(t *testing.T) {
 
 // A node that the owners have forgotten comes back with all it missed.
 func TestForgottenNodeComesBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	url := externalServer(t)
 	k, far := process(t, url, "near"), process(t, url, "far")

@@ -15,6 +15,7 @@ import (
 
 // The owner stops in the middle of the traffic and another process takes over.
 func TestOwnerChangesUnderTraffic(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	url := externalServer(t)
 	k1, k2, k3 := process(t, url, "one"), process(t, url, "two"), process(t, url, "three")
@@ -45,6 +46,7 @@ func TestOwnerChangesUnderTraffic(t *testing.T) {
 // Two owners fan out at once, one of them of an older term, one now and then of a
 // newer one: a node listens to one.
 func TestTwoOwnersAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	w.owner(k)
@@ -138,6 +140,7 @@ func head(key event.ConversationKey, user uint32) *query.Request {
 // An answer comes only when everything up to its position has been handed over, also
 // where the frames are lost.
 func TestAnswersComeAfterPushes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	w.owner(k)
@@ -224,6 +227,7 @@ func TestAnswersOfSeveralOwners(t *testing.T) {
 // While there is no owner questions fail after AskTimeout; appends wait and get their
 // outcome from the next one.
 func TestQuestionsWithoutOwner(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	first := w.owner(k)
@@ -262,6 +266,7 @@ func TestQuestionsWithoutOwner(t *testing.T) {
 
 // An owner that says it is none (any more) is asked again.
 func TestNotOwnerIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	w.owner(k)

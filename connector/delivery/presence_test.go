@@ -288,6 +288,7 @@ func TestPeopleReachEveryNode(t *testing.T) {
 
 // What a node missed is more than one page of changes holds.
 func TestLargeRefillComesInPages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	w.owner(k)
@@ -317,6 +318,7 @@ func TestLargeRefillComesInPages(t *testing.T) {
 
 // The same for one user, behind whose attach a lot happened.
 func TestLargeAttachComesInPages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	w.owner(k)
@@ -352,6 +354,7 @@ func TestLargeAttachComesInPages(t *testing.T) {
 // A node that missed more than the effects go back closes its sessions; appends whose
 // outcomes lay there are told so.
 func TestTooFarClosesSessions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	w.owner(k, func(c *owner.Config) { c.EffectsHeld = 20 })
