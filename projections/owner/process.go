@@ -247,6 +247,9 @@ func (p *Process) beat(ctx context.Context) error {
 		for _, life := range live {
 			p.heartbeat(life)
 		}
+		for _, st := range p.streams {
+			st.mend()
+		}
 	}
 }
 

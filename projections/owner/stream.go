@@ -24,16 +24,17 @@ type stream struct {
 	fold fold
 	view *view.View
 
-	mu       sync.Mutex // guards what follows, and orders folds, frames and attaches
-	term     *frame.Term
-	starts   uint64 // starts of fan-out since the process began
-	resets   uint64 // times the view was dropped: a term does not outlast one
-	folded   uint64
-	nodes    map[event.ID]*node
-	order    []*node       // the same, to be walked
-	advanced chan struct{} // closed and renewed when folded, resets or stopped change
-	stopped  error         // the view can't go on
-	buf      []byte
+	mu        sync.Mutex // guards what follows, and orders folds, frames and attaches
+	term      *frame.Term
+	starts    uint64 // starts of fan-out since the process began
+	resets    uint64 // times the view was dropped: a term does not outlast one
+	folded    uint64
+	nodes     map[event.ID]*node
+	order     []*node                 // the same, to be walked
+	advanced  chan struct{}           // closed and renewed when folded, resets or stopped change
+	stopped   error                   // the view can't go on
+	interrupt context.CancelCauseFunc // ends the present Follow
+	buf       []byte
 }
 
 // node is one node life as a stream's owner knows it in the present term.
@@ -69,13 +70,26 @@ func (st *stream) follow(ctx context.Context) error {
 	st.folded = st.view.Folded()
 	st.mu.Unlock()
 	for {
-		err := st.p.bus.Follow(ctx, st.s, st.view.Checkpoint, st.apply)
+		following, interrupt := context.WithCancelCause(ctx)
+		st.mu.Lock()
+		st.interrupt = interrupt
+		st.mu.Unlock()
+		err := st.p.bus.Follow(following, st.s, st.view.Checkpoint, st.apply)
+		interrupt(nil)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if errors.Is(err, view.ErrCorrupt) || errors.Is(context.Cause(following), view.ErrCorrupt) {
+			// The log is sound and positions stay what they are: only the file goes.
+			log.Error("the view's file is damaged: replaying", "err", err)
+			if err = st.drop(func() (event.ID, error) { return st.view.Epoch(), nil }); err == nil {
+				continue
+			}
+		}
 		if rollback, ok := errors.AsType[*bus.RollbackError](err); ok {
 			log.Error("the log is not the one this view was folded from: renewing the epoch and replaying", "err", rollback)
-			if err := st.rollback(ctx); err != nil {
+			renew := func() (event.ID, error) { return st.p.bus.RenewEpoch(ctx, st.s, st.view.Epoch()) }
+			if err := st.drop(renew); err != nil {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
@@ -99,14 +113,16 @@ func (st *stream) follow(ctx context.Context) error {
 	}
 }
 
-func (st *stream) rollback(ctx context.Context) error {
+// drop begins the view anew, silently, in the epoch that is asked for once the
+// fan-out has ended.
+func (st *stream) drop(epochOf func() (event.ID, error)) error {
 	st.mu.Lock()
 	st.endTerm()
 	st.resets++
 	st.folded = 0 // no term before the replay has caught up
 	st.wake()
 	st.mu.Unlock()
-	epoch, err := st.p.bus.RenewEpoch(ctx, st.s, st.view.Epoch())
+	epoch, err := epochOf()
 	if err != nil {
 		return err
 	}
@@ -415,6 +431,18 @@ func (st *stream) heartbeat(life event.ID) *frame.HeartbeatStream {
 		e.Attached, e.To, e.Users, e.Digest, e.Counter = true, n.to, uint32(len(n.users)), n.digest, n.counter
 	}
 	return e
+}
+
+// mend has the view replayed when its file turned out damaged while nothing was to
+// be folded.
+func (st *stream) mend() {
+	if err := st.view.Healthy(); errors.Is(err, view.ErrCorrupt) {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		if st.interrupt != nil {
+			st.interrupt(err)
+		}
+	}
 }
 
 func (st *stream) forget(life event.ID) {
