@@ -216,7 +216,7 @@ func TestTwoTerminals(t *testing.T) {
 	for len(kicked) > 0 {
 		last = <-kicked
 	}
-	if last.command != cmdKicked || last.body.u32(1) != raw.user || last.body.u32(2) != 1 {
-		t.Errorf("the last PDU was %#04x, reason %d; should be a kick for reason 1", last.command, last.body.u32(2))
+	if last.command != cmdKicked || last.body.Num(1) != raw.user || last.body.Num(2) != 1 {
+		t.Errorf("the last PDU was %#04x, reason %d; should be a kick for reason 1", last.command, last.body.Num(2))
 	}
 }

@@ -76,13 +76,10 @@ func TestFramesDropped(t *testing.T) {
 	d := &dice{rnd: random(t)}
 	o.losing(func(event.ID, *frame.Frame) bool { return d.oneIn(20) })
 	lasting(50*time.Millisecond, func() { w.check() })
+	r.eventually("20 frames were lost", func() bool { return o.dropped.Load() >= 20 })
 	w.await(50, nil)
 	w.finish()
-	if n := o.dropped.Load(); n < 10 {
-		t.Errorf("only %d frames were lost", n)
-	} else {
-		t.Logf("%d frames were lost", n)
-	}
+	t.Logf("%d of %d frames were lost", o.dropped.Load(), o.sent.Load())
 }
 
 // TestLastFrameBeforeSilence loses a frame after which nothing more happens: the
@@ -128,8 +125,8 @@ func TestLastFrameBeforeSilence(t *testing.T) {
 		}
 		select {
 		case p := <-got:
-			if p.body.u32(3) != want {
-				t.Errorf("id %d was pushed, waited for %d", p.body.u32(3), want)
+			if p.body.Num(3) != want {
+				t.Errorf("id %d was pushed, waited for %d", p.body.Num(3), want)
 			}
 		case <-time.After(patience):
 			t.Fatalf("message %d never came", want)
@@ -189,14 +186,16 @@ func TestTwoOwners(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	taken := 0
-	lasting(700*time.Millisecond, func() {
-		if err := leases.Purge(t.Context()); err != nil {
-			t.Error(err)
-		}
-		taken++
-		w.check()
-	})
+	taken, both := 0, time.Now().Add(patience)
+	for _, stale := r.frames.counts(); stale == 0 && time.Now().Before(both) || taken == 0; _, stale = r.frames.counts() {
+		lasting(700*time.Millisecond, func() {
+			if err := leases.Purge(t.Context()); err != nil {
+				t.Error(err)
+			}
+			taken++
+			w.check()
+		})
+	}
 	w.await(50, nil)
 	w.finish()
 	terms, stale := r.frames.counts()

@@ -281,7 +281,7 @@ func flood(t *testing.T, s *server) {
 	acks := make(chan uint32, 1<<16)
 	a, err := open(s.clients, name(2), deviceWindows, func(p packet) {
 		if p.command == cmdAck {
-			acks <- p.body.u32(3)
+			acks <- p.body.Num(3)
 		}
 	})
 	if err != nil {

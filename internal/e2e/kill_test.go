@@ -62,6 +62,7 @@ func TestKillNine(t *testing.T) {
 		w.each(func(p *person) error { return p.sync(true) })
 		w.each(func(p *person) error { return p.talkOn() })
 		w.await(100, s)
+		verify(t, data) // beside the running server
 		w.quiet(s)
 		w.settle()
 		w.audit()

@@ -44,7 +44,7 @@ func contend(t *testing.T, addr, tag string, device int) *contender {
 			}
 			if p.command == cmdKicked {
 				k.kicked.Store(true)
-				if reason := p.body.u32(2); reason != 1 {
+				if reason := p.body.Num(2); reason != 1 {
 					t.Errorf("%s was kicked for reason %d", tag, reason)
 				}
 			} else if k.kicked.Load() {

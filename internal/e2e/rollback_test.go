@@ -42,8 +42,8 @@ func arrives(t *testing.T, got <-chan packet, id uint32, text string) {
 	t.Helper()
 	select {
 	case p := <-got:
-		if p.body.u32(3) != id || p.body.text(6) != text {
-			t.Fatalf("%d %q was pushed, waited for %d %q", p.body.u32(3), p.body.text(6), id, text)
+		if p.body.Num(3) != id || p.body.Text(6) != text {
+			t.Fatalf("%d %q was pushed, waited for %d %q", p.body.Num(3), p.body.Text(6), id, text)
 		}
 	case <-time.After(patience):
 		t.Fatalf("%d %q was never pushed", id, text)

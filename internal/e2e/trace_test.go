@@ -61,7 +61,7 @@ func talkers(t *testing.T, addr string, ids []uint32) (a, b *session, got chan p
 func (s *session) say(to uint32, text string) (id uint32, err error) {
 	err = s.ask(cmdMessage, body(s.user, to, 0, 0, 1, text), func(a packet) {
 		if a.command == cmdAck {
-			id = a.body.u32(3)
+			id = a.body.Num(3)
 		}
 	})
 	if err == nil && id == 0 {
@@ -75,11 +75,9 @@ func (s *session) messages(peer uint32) (texts []string, err error) {
 	for begin := uint32(0); ; {
 		n, lowest := 0, uint32(0)
 		err := s.ask(cmdHistory, body(s.user, 1, peer, begin, page), func(a packet) {
-			for _, v := range a.body[5] {
-				if m, err := parse(v.bytes); err == nil {
-					n, lowest = n+1, m.u32(1)
-					texts = append([]string{m.text(5)}, texts...)
-				}
+			for _, m := range a.body.Subs(5) {
+				n, lowest = n+1, m.Num(1)
+				texts = append([]string{m.Text(5)}, texts...)
 			}
 		})
 		if err != nil || n < page || lowest <= 1 {
@@ -275,8 +273,8 @@ func TestKilledBetweenAppendAndFold(t *testing.T) {
 		t.Fatalf("the next message got id %d: %v", id, err)
 	}
 	p := <-got
-	if p.body.u32(3) != 3 {
-		t.Errorf("id %d was pushed; only the new message should be", p.body.u32(3))
+	if p.body.Num(3) != 3 {
+		t.Errorf("id %d was pushed; only the new message should be", p.body.Num(3))
 	}
 	have, err = b.messages(ids[0])
 	if err != nil || strings.Join(have, "|") != "before|"+text+"|after" {

@@ -10,100 +10,50 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
+	"godwit/connector/connectortest"
 )
 
 // Commands of the TeamTalk protocol, by hand.
 const (
-	cmdLogin        = 0x0103
-	cmdLoginRes     = 0x0104
-	cmdLogout       = 0x0105
-	cmdKicked       = 0x0107
-	cmdStatus       = 0x0203
-	cmdDesktop      = 0x020e
-	cmdMessage      = 0x0301
-	cmdAck          = 0x0302
-	cmdRead         = 0x0303
-	cmdReadNotice   = 0x0304
-	cmdUnread       = 0x0307
-	cmdUnreadRes    = 0x0308
-	cmdHistory      = 0x0309
-	cmdHistoryRes   = 0x030a
-	cmdLatest       = 0x030b
-	cmdHeartbeat    = 0x0701
-	deviceWindows   = 0x01
-	deviceMac       = 0x02
-	deviceAndroid   = 0x12
-	headerLength    = 16
-	largestIncoming = 8 << 20
+	cmdLogin      = 0x0103
+	cmdLoginRes   = 0x0104
+	cmdLogout     = 0x0105
+	cmdKicked     = 0x0107
+	cmdStatus     = 0x0203
+	cmdDesktop    = 0x020e
+	cmdMessage    = 0x0301
+	cmdAck        = 0x0302
+	cmdRead       = 0x0303
+	cmdReadNotice = 0x0304
+	cmdUnread     = 0x0307
+	cmdUnreadRes  = 0x0308
+	cmdHistory    = 0x0309
+	cmdHistoryRes = 0x030a
+	cmdLatest     = 0x030b
+	cmdHeartbeat  = 0x0701
+	deviceWindows = 0x01
+	deviceMac     = 0x02
+	deviceAndroid = 0x12
+
+	largestIncoming = 400 << 10 // what Android takes
 )
 
 // packet is one PDU as it came.
 type packet struct {
 	command, seq uint16
-	body         fields
+	body         connectortest.Message
 }
 
-// fields are the fields of a protobuf message by number, each with all its values.
-type fields map[protowire.Number][]value
-
-type value struct {
-	number uint64
-	bytes  []byte
-}
-
-func (f fields) u32(n protowire.Number) uint32 {
-	if v := f[n]; len(v) > 0 {
-		return uint32(v[len(v)-1].number)
-	}
-	return 0
-}
-
-func (f fields) text(n protowire.Number) string {
-	if v := f[n]; len(v) > 0 {
-		return string(v[len(v)-1].bytes)
-	}
-	return ""
-}
-
-func parse(b []byte) (fields, error) {
-	f := fields{}
-	for len(b) > 0 {
-		n, kind, size := protowire.ConsumeTag(b)
-		if size < 0 {
-			return nil, protowire.ParseError(size)
-		}
-		b = b[size:]
-		var v value
-		switch kind {
-		case protowire.VarintType:
-			v.number, size = protowire.ConsumeVarint(b)
-		case protowire.BytesType:
-			v.bytes, size = protowire.ConsumeBytes(b)
-		default:
-			return nil, fmt.Errorf("field %d is of wire type %d", n, kind)
-		}
-		if size < 0 {
-			return nil, protowire.ParseError(size)
-		}
-		f[n] = append(f[n], v)
-		b = b[size:]
-	}
-	return f, nil
-}
-
-// body writes fields 1, 2, 3, …: uint32, int constants and strings.
-func body(values ...any) []byte {
-	var b []byte
+// body writes fields 1, 2, 3, …: numbers and texts.
+func body(values ...any) (b connectortest.Body) {
 	for i, v := range values {
-		n := protowire.Number(i + 1)
 		switch v := v.(type) {
 		case uint32:
-			b = protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), uint64(v))
+			b = b.Num(i+1, v)
 		case int:
-			b = protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), uint64(v))
+			b = b.Num(i+1, uint32(v))
 		case string:
-			b = protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), v)
+			b = b.Text(i+1, v)
 		default:
 			panic(fmt.Sprintf("%T in a body", v))
 		}
@@ -113,13 +63,7 @@ func body(values ...any) []byte {
 
 // pdu is a whole PDU.
 func pdu(command, seq uint16, body []byte) []byte {
-	b := binary.BigEndian.AppendUint32(nil, uint32(headerLength+len(body)))
-	b = append(b, 0, 1, 0, 0)
-	b = binary.BigEndian.AppendUint16(b, command>>8)
-	b = binary.BigEndian.AppendUint16(b, command)
-	b = binary.BigEndian.AppendUint16(b, seq)
-	b = append(b, 0, 0)
-	return append(b, body...)
+	return connectortest.Request(command>>8, command, seq, body).Bytes()
 }
 
 // conn is a client's socket.
@@ -144,30 +88,26 @@ func (c *conn) send(command, seq uint16, body []byte) error {
 	return err
 }
 
-// next reads a PDU. A header that no server writes is an error.
+// next reads a PDU. One that an old client could not use is an error.
 func (c *conn) next() (packet, error) {
-	var h [headerLength]byte
-	if _, err := io.ReadFull(c.in, h[:]); err != nil {
+	head, err := c.in.Peek(connectortest.HeaderLen)
+	if err != nil {
 		return packet{}, err
 	}
-	p := packet{command: binary.BigEndian.Uint16(h[10:]), seq: binary.BigEndian.Uint16(h[12:])}
-	length := binary.BigEndian.Uint32(h[:])
-	switch {
-	case length < headerLength || length > largestIncoming:
-		return p, fmt.Errorf("PDU of length %d", length)
-	case binary.BigEndian.Uint16(h[8:]) != p.command>>8:
-		return p, fmt.Errorf("command %#04x with service %d", p.command, binary.BigEndian.Uint16(h[8:]))
+	length := binary.BigEndian.Uint32(head)
+	if length < connectortest.HeaderLen || length > largestIncoming {
+		return packet{}, fmt.Errorf("PDU of length %d", length)
 	}
-	b := make([]byte, length-headerLength)
+	b := make([]byte, length)
 	if _, err := io.ReadFull(c.in, b); err != nil {
-		return p, err
+		return packet{}, err
 	}
-	f, err := parse(b)
+	p, err := connectortest.ParsePDU(b)
 	if err != nil {
-		return p, fmt.Errorf("body of %#04x: %w", p.command, err)
+		return packet{}, err
 	}
-	p.body = f
-	return p, nil
+	m, err := connectortest.ParseMessage(p.Body)
+	return packet{p.Command, p.Seq, m}, errors.Join(err, connectortest.Check(p))
 }
 
 // errRefused is a login that was answered with another result than 0.
@@ -180,7 +120,7 @@ func (c *conn) login(name string, device int) (uint32, error) {
 
 // loginAs is login with a client version, which the log keeps.
 func (c *conn) loginAs(name string, device int, version string) (uint32, error) {
-	if err := c.send(cmdLogin, 1, body(name, md5Hex(name), 1, device, version)); err != nil {
+	if err := c.send(cmdLogin, 1, body(name, connectortest.MD5(name), 1, device, version)); err != nil {
 		return 0, err
 	}
 	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
@@ -192,14 +132,14 @@ func (c *conn) loginAs(name string, device int, version string) (uint32, error) 
 		return 0, fmt.Errorf("login of %s: %w", name, err)
 	case p.command != cmdLoginRes || p.seq != 1:
 		return 0, fmt.Errorf("login of %s: first PDU is %#04x with seq %d", name, p.command, p.seq)
-	case p.body.u32(2) != 0:
-		return 0, fmt.Errorf("%w: %s: result %d %s", errRefused, name, p.body.u32(2), p.body.text(3))
+	case p.body.Num(2) != 0:
+		return 0, fmt.Errorf("%w: %s: result %d %s", errRefused, name, p.body.Num(2), p.body.Text(3))
 	}
-	info, err := parse([]byte(p.body.text(5)))
-	if err != nil || info.u32(1) == 0 {
-		return 0, fmt.Errorf("login of %s: no user info: %w", name, err)
+	user := p.body.Sub(5).Num(1)
+	if user == 0 {
+		return 0, fmt.Errorf("login of %s: no user info", name)
 	}
-	return info.u32(1), c.SetReadDeadline(time.Time{})
+	return user, c.SetReadDeadline(time.Time{})
 }
 
 // session is a logged-in connection whose packets are handled in the order they came.

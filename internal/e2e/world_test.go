@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"crypto/md5"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,13 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"godwit/connector/connectortest"
 	"godwit/schema/event"
 )
-
-func md5Hex(s string) string {
-	sum := md5.Sum([]byte(s))
-	return hex.EncodeToString(sum[:])
-}
 
 // world is all that the test knows of who wrote what: the model that the server is
 // held against. Everything in it is under mu, the people's own parts included.
@@ -203,15 +197,13 @@ func (p *person) sync(quiet bool) error {
 		known[peer] = cursor{c.sure, slices.Clone(c.maybe)}
 	}
 	p.w.mu.Unlock()
-	unread := map[uint32]fields{}
+	unread := map[uint32]connectortest.Message{}
 	err := p.session.ask(cmdUnread, body(p.id), func(a packet) {
 		if a.command != cmdUnreadRes {
 			p.w.fault("%s: unread answered with %#04x", p.name, a.command)
 		}
-		for _, v := range a.body[3] {
-			if f, err := parse(v.bytes); err == nil {
-				unread[f.u32(1)] = f
-			}
+		for _, f := range a.body.Subs(3) {
+			unread[f.Num(1)] = f
 		}
 	})
 	if err != nil {
@@ -239,11 +231,11 @@ func (p *person) alone() bool {
 // cursor. known is what was known of the cursor before the question; the history
 // since has told of the person's own messages that were stored and their acks lost.
 // alone: no other device of the person has moved the cursor meanwhile.
-func (p *person) checkUnread(peer uint32, f fields, known cursor, alone bool) {
+func (p *person) checkUnread(peer uint32, f connectortest.Message, known cursor, alone bool) {
 	h := p.held[peer]
 	head, n := h.head, uint32(0)
 	if f != nil {
-		if head, n = f.u32(4), f.u32(3); n == 0 || n > head {
+		if head, n = f.Num(4), f.Num(3); n == 0 || n > head {
 			p.w.fault("%s: %d unread of %d with %d", p.name, n, head, peer)
 			return
 		}
@@ -286,26 +278,22 @@ func (p *person) fetch(peer uint32, h *held) error {
 
 // page takes one answer of a history, and tells where the next begins.
 func (p *person) page(peer uint32, h *held, begin uint32, a packet) (next uint32, through bool) {
-	if a.command != cmdHistoryRes || a.body.u32(4) != begin {
-		p.w.fault("%s: history from %d answered with %#04x from %d", p.name, begin, a.command, a.body.u32(4))
+	if a.command != cmdHistoryRes || a.body.Num(4) != begin {
+		p.w.fault("%s: history from %d answered with %#04x from %d", p.name, begin, a.command, a.body.Num(4))
 		return 0, true
 	}
 	highest, lowest := uint32(0), uint32(0)
-	for _, v := range a.body[5] {
-		m, err := parse(v.bytes)
-		if err != nil {
-			p.w.fault("%s: history: %v", p.name, err)
-			return 0, true
-		}
-		id := m.u32(1)
+	list := a.body.Subs(5)
+	for _, m := range list {
+		id := m.Num(1)
 		if highest == 0 {
 			highest = id
 		} else if id != lowest-1 {
 			p.w.fault("%s: history with %d goes from %d to %d", p.name, peer, lowest, id)
 		}
 		lowest = id
-		p.hold(peer, h, id, m.text(5), "history")
-		if m.u32(2) == p.id {
+		p.hold(peer, h, id, m.Text(5), "history")
+		if m.Num(2) == p.id {
 			p.w.talk(p.id, peer).read[p.id].reach(id)
 		}
 	}
@@ -315,7 +303,7 @@ func (p *person) page(peer uint32, h *held, begin uint32, a packet) (next uint32
 		}
 		h.synced, h.head = true, highest
 	}
-	return lowest - 1, len(a.body[5]) < page || lowest <= h.whole+1
+	return lowest - 1, len(list) < page || lowest <= h.whole+1
 }
 
 // hold takes a message that came; another body under its id is a fault.
@@ -398,7 +386,7 @@ func (p *person) hear(a packet) {
 	case cmdMessage:
 		p.push(a)
 	case cmdKicked:
-		p.w.fault("%s was kicked, reason %d", p.name, a.body.u32(2))
+		p.w.fault("%s was kicked, reason %d", p.name, a.body.Num(2))
 	case cmdStatus, cmdDesktop, cmdReadNotice, cmdHeartbeat:
 	default:
 		p.w.fault("%s: unasked %#04x", p.name, a.command)
@@ -411,10 +399,10 @@ func (p *person) ack(a packet) {
 		p.w.fault("%s: ack of seq %d, which is not pending", p.name, a.seq)
 		return
 	}
-	m, id := p.pending[i], a.body.u32(3)
+	m, id := p.pending[i], a.body.Num(3)
 	p.pending = slices.Delete(p.pending, i, i+1)
-	if a.body.u32(1) != p.id || a.body.u32(2) != m.to || a.body.u32(4) != 1 {
-		p.w.fault("%s: ack to %d of session %d, type %d", p.name, a.body.u32(1), a.body.u32(2), a.body.u32(4))
+	if a.body.Num(1) != p.id || a.body.Num(2) != m.to || a.body.Num(4) != 1 {
+		p.w.fault("%s: ack to %d of session %d, type %d", p.name, a.body.Num(1), a.body.Num(2), a.body.Num(4))
 	}
 	t := p.w.talk(p.id, m.to)
 	if other, ok := t.acked[id]; ok {
@@ -434,7 +422,7 @@ func (p *person) ack(a packet) {
 
 func (p *person) push(a packet) {
 	p.w.pushes++
-	from, to, id, text := a.body.u32(1), a.body.u32(2), a.body.u32(3), a.body.text(6)
+	from, to, id, text := a.body.Num(1), a.body.Num(2), a.body.Num(3), a.body.Text(6)
 	peer := from
 	if from == p.id {
 		peer = to // of an earlier session of this person
@@ -527,7 +515,7 @@ func (w *world) settle() {
 	w.each(func(p *person) error {
 		for _, peer := range p.peers {
 			var latest uint32
-			if err := p.session.ask(cmdLatest, body(p.id, 1, peer), func(a packet) { latest = a.body.u32(4) }); err != nil {
+			if err := p.session.ask(cmdLatest, body(p.id, 1, peer), func(a packet) { latest = a.body.Num(4) }); err != nil {
 				return err
 			}
 			w.mu.Lock()
@@ -585,15 +573,10 @@ func (p *person) auditUnread(peer uint32) error {
 	return p.session.ask(cmdUnread, body(p.id), func(a packet) {
 		p.w.mu.Lock()
 		defer p.w.mu.Unlock()
-		total, n, sum := a.body.u32(2), uint32(0), uint32(0)
-		for _, v := range a.body[3] {
-			f, err := parse(v.bytes)
-			if err != nil {
-				p.w.fault("%s: unread: %v", p.name, err)
-				return
-			}
-			if sum += f.u32(3); f.u32(1) == peer {
-				n = f.u32(3)
+		total, n, sum := a.body.Num(2), uint32(0), uint32(0)
+		for _, f := range a.body.Subs(3) {
+			if sum += f.Num(3); f.Num(1) == peer {
+				n = f.Num(3)
 			}
 		}
 		if sum != total {
