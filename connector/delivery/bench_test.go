@@ -44,7 +44,7 @@ func BenchmarkNodeFrames(b *testing.B) {
 	n.life = event.ID{1}
 	for _, s := range k.Streams() {
 		n.streams = append(n.streams, &stream{n: n, s: s, state: following, term: &frame.Term{Revision: 1},
-			pending: map[uint32]pend{}, from: map[uint32]uint64{}, records: map[uint64][]*ticket{}})
+			pending: map[uint32]pend{}, from: map[uint32]uint64{}, queue: map[uint32]struct{}{}, records: map[uint64][]*ticket{}})
 	}
 	for u := range uint32(users) {
 		n.Join(&sink{user: u + 1, id: event.ID{2}})

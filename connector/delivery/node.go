@@ -235,7 +235,7 @@ func (n *Node) begin(ctx context.Context) (err error) {
 			return fmt.Errorf("last sequence of %s: %w", s, err)
 		}
 		streams = append(streams, &stream{
-			n: n, s: s, seen: seq, epoch: epoch, pending: map[uint32]pend{}, from: map[uint32]uint64{}, records: map[uint64][]*ticket{}})
+			n: n, s: s, seen: seq, epoch: epoch, pending: map[uint32]pend{}, from: map[uint32]uint64{}, queue: map[uint32]struct{}{}, records: map[uint64][]*ticket{}})
 	}
 	n.mu.Lock()
 	if n.stopped {
@@ -527,7 +527,7 @@ func (n *Node) Join(m Member) {
 // n.mu is held.
 func (st *stream) attachLater(id uint32, u *user) {
 	st.pending[id] = pend{since: st.seen}
-	st.queue = append(st.queue, id)
+	st.queue[id] = struct{}{}
 	delete(st.from, id)
 	u.pending++
 	for _, s := range u.seats {
@@ -584,7 +584,7 @@ func (n *Node) Leave(m Member) {
 		if st.s.IsConversation() {
 			delete(st.pending, m.User())
 			delete(st.from, m.User())
-			st.queue = append(st.queue, m.User())
+			st.queue[m.User()] = struct{}{}
 		}
 	}
 	n.wake()

@@ -45,11 +45,11 @@ type stream struct {
 	waitingBytes int
 	waiters      []waiter // answers that wait for seen
 
-	queue   []uint32          // users whose attach state has to be told
-	pending map[uint32]pend   // users whose attach is not through
-	from    map[uint32]uint64 // users whose deliveries are in the frames from there on only, beyond seen
-	ahead   uint64            // the farthest of them, and of what sessions had
-	counter uint64            // newest request that named this stream
+	queue   map[uint32]struct{} // users whose attach state has to be told
+	pending map[uint32]pend     // users whose attach is not through
+	from    map[uint32]uint64   // users whose deliveries are in the frames from there on only, beyond seen
+	ahead   uint64              // the farthest of them, and of what sessions had
+	counter uint64              // newest request that named this stream
 
 	rmu     sync.Mutex
 	records map[uint64][]*ticket // own records whose outcomes are not known
@@ -422,11 +422,10 @@ func (st *stream) through(id uint32, x uint64) {
 	}
 	rest := u.waiting[:0]
 	for _, d := range u.waiting {
-		switch {
-		case d.Stream != st.s:
-			rest = append(rest, d)
-		case d.Sequence > x:
+		if d.Stream == st.s {
 			st.n.hand(u, d)
+		} else {
+			rest = append(rest, d)
 		}
 	}
 	clear(u.waiting[len(rest):])
@@ -545,10 +544,10 @@ func (st *stream) refillTimeline(ctx context.Context, gen uint64) (ok, again boo
 		part.Users = append(part.Users, id)
 	}
 	// Those that are pending are attached one by one afterwards, from their own since.
-	st.queue = st.queue[:0]
+	clear(st.queue)
 	for id, p := range st.pending {
 		st.pending[id] = pend{since: p.since}
-		st.queue = append(st.queue, id)
+		st.queue[id] = struct{}{}
 	}
 	st.counter = n.counter
 	req.Streams = []*frame.AttachStream{part}
@@ -708,13 +707,15 @@ func (n *Node) attachRound(ctx context.Context, owner string) (more bool, err er
 	req := &frame.AttachRequest{Life: life[:], Counter: counter}
 	left := attachLimit
 	for _, st := range n.streams {
-		if st.owner != owner || st.state != following || len(st.queue) == 0 || left == 0 {
+		if st.owner != owner || st.state != following || len(st.queue) == 0 || left <= 0 {
 			continue
 		}
 		part := &frame.AttachStream{Stream: uint32(st.s)}
-		took := min(left, len(st.queue))
-		left -= took
-		for _, u := range st.queue[:took] {
+		for u := range st.queue {
+			if left--; left < 0 {
+				break
+			}
+			delete(st.queue, u)
 			if n.users[u] == nil {
 				part.Gone = append(part.Gone, u)
 			} else if p, ok := st.pending[u]; ok && p.counter == 0 {
@@ -722,10 +723,6 @@ func (n *Node) attachRound(ctx context.Context, owner string) (more bool, err er
 				st.pending[u] = p
 				part.Users = append(part.Users, u)
 			}
-		}
-		st.queue = st.queue[:copy(st.queue, st.queue[took:])]
-		if len(st.queue) == 0 && cap(st.queue) > 4096 {
-			st.queue = nil
 		}
 		if len(part.Users)+len(part.Gone) > 0 {
 			st.counter = counter
@@ -776,12 +773,12 @@ func (st *stream) requeue(part *frame.AttachStream, counter uint64) {
 	for _, u := range part.Users {
 		if p, ok := st.pending[u]; ok && p.counter == counter {
 			st.pending[u] = pend{since: p.since}
-			st.queue = append(st.queue, u)
+			st.queue[u] = struct{}{}
 		}
 	}
 	for _, u := range part.Gone {
 		if st.n.users[u] == nil {
-			st.queue = append(st.queue, u)
+			st.queue[u] = struct{}{}
 		}
 	}
 }
