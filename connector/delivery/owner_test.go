@@ -288,3 +288,50 @@ func TestNotOwnerIsAskedAgain(t *testing.T) {
 func owns(all ...event.Stream) func(*owner.Config) {
 	return func(c *owner.Config) { c.Owns = all }
 }
+
+// A frame that reaches back behind what the node has seen tells only what is new.
+func TestOverlappingFrameTellsOnce(t *testing.T) {
+	w := newWorld(t)
+	k := bustest.New(t)
+	w.owner(k)
+	a := w.node(k)
+	m := a.joinFirst(2)
+	w.settled(k, a)
+	s, life := a.stream(1, 2), a.Life()
+	merged := make(chan []byte, 1)
+	var last *frame.Frame // of the hook, which one goroutine of the owner calls at a time
+	k.DropPushes(func(to event.ID, data []byte) bool {
+		f := pushOf(data).GetFrame()
+		if to != life || f == nil || event.Stream(f.Stream) != s || len(f.Deliveries) == 0 {
+			return false
+		}
+		if last == nil {
+			last = f
+			return false
+		}
+		f.From = last.From
+		f.Deliveries = append(last.Deliveries, f.Deliveries...)
+		select {
+		case merged <- encode(t, &frame.Push{Body: &frame.Push_Frame{Frame: f}}):
+			return true
+		default:
+			return false
+		}
+	})
+	a.sendWait(1, 2)
+	got := make(chan delivery.Result, 1)
+	a.send(1, 2, func(r delivery.Result) { got <- r })
+	data := <-merged
+	k.DropPushes(nil)
+	if err := k.Push(life, data); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-got; r.ID != 2 {
+		t.Errorf("outcome %+v", r)
+	}
+	w.settled(k, a)
+	w.check(k, m)
+	if m.count() != 2 {
+		t.Errorf("%d messages", m.count())
+	}
+}
