@@ -81,8 +81,9 @@ type Member interface {
 	// Flush ends the run of Deliver calls and acks that one frame caused: what was
 	// gathered leaves in one write.
 	Flush()
-	// Attached tells that the attach is through on all streams: from here on
-	// lists may be answered.
+	// Attached tells once that the attach is through on all streams: from here on
+	// lists may be answered. What is not pushed lies at or below what the node has
+	// seen by now.
 	Attached()
 }
 
@@ -111,6 +112,8 @@ type Handler interface {
 	// DropCaches: PEOPLE frames were missed; everything cached of people is suspect.
 	DropCaches()
 	// CloseAll: every session closes without 0x0107 and syncs again at its return.
+	// With ErrLifeLost the log has ended them all; with any other reason it has not,
+	// and a SessionEnded has to follow for each.
 	CloseAll(reason error)
 	// Suspend(true): the node hears nothing; stop reading and writing sockets.
 	Suspend(suspended bool)

@@ -34,12 +34,11 @@ type stream struct {
 	epoch event.ID
 	seen  uint64 // every position up to here has been worked off
 
-	state  state
-	gen    uint64 // of refills; an older one must not touch anything
-	term   *frame.Term
-	owner  string
-	heard  time.Time
-	failed int // refills in a row that came to nothing
+	state state
+	gen   uint64 // of refills; an older one must not touch anything
+	term  *frame.Term
+	owner string
+	heard time.Time
 
 	waiting      []*frame.Frame // frames behind a refill
 	waitingBytes int
