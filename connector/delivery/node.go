@@ -31,6 +31,7 @@ const (
 	waitingLimit    = 8 << 20 // bytes of frames that wait behind a refill
 	userWaitLimit   = 1 << 20 // bytes of deliveries that wait behind one user's attach
 	attachLimit     = 100_000 // users in one attach request, so that it fits into a push
+	trimFrom        = 1024    // sessions with positions of their own that are kept without a look
 	resyncLimit     = 8_000   // sessions or users in one page of a resync
 	attachTimeout   = 2 * time.Second
 	attachRetry     = 250 * time.Millisecond
@@ -71,6 +72,7 @@ type Node struct {
 	digest    uint64 // of users
 	dirty     []*seat
 	ahead     []*seat  // with had
+	trimAt    int      // number of them at which each is looked at
 	late      []*seat  // with begin
 	loose     []Member // to be flushed, and not joined
 	counter   uint64   // of attach requests
@@ -144,7 +146,7 @@ func New(cfg Config) (*Node, error) {
 	cfg.userWaitLimit = cmp.Or(cfg.userWaitLimit, userWaitLimit)
 	return &Node{
 		cfg: cfg, bus: cfg.Bus, handler: cfg.Handler, log: cfg.Logger,
-		started: make(chan struct{}), users: map[uint32]*user{}, kick: make(chan struct{}, 1),
+		trimAt: trimFrom, started: make(chan struct{}), users: map[uint32]*user{}, kick: make(chan struct{}, 1),
 	}, nil
 }
 

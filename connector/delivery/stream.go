@@ -281,8 +281,11 @@ func (st *stream) moveSeen(to uint64) {
 			return true
 		})
 	}
-	if len(st.n.ahead) > 0 && to >= st.ahead {
-		st.n.trim()
+	if to >= st.ahead {
+		clear(st.from)
+		if len(st.n.ahead) > 0 {
+			st.n.trim()
+		}
 	}
 }
 
@@ -382,20 +385,32 @@ func (n *Node) begins(s *seat) {
 	n.ahead = append(n.ahead, s)
 }
 
-// trim ends that where the frames have caught up; n.mu is held.
+// trim ends that where the frames have caught up; n.mu is held. While users keep
+// coming under traffic some stream is always behind: then sessions are looked at one
+// by one, whenever there are twice as many as the last time.
 func (n *Node) trim() {
 	for _, st := range n.streams {
-		if st.ahead > st.seen {
+		if st.ahead > st.seen && len(n.ahead) < n.trimAt {
 			return
 		}
-		clear(st.from)
 	}
 	n.ahead = slices.DeleteFunc(n.ahead, func(s *seat) bool {
-		if s.of.pending == 0 || s.gone {
-			s.had = nil
+		if !s.gone && (s.of.pending > 0 || !n.caughtUpWith(s)) {
+			return false
 		}
-		return s.had == nil
+		s.had = nil
+		return true
 	})
+	n.trimAt = max(trimFrom, 2*len(n.ahead))
+}
+
+func (n *Node) caughtUpWith(s *seat) bool {
+	for i, st := range n.streams {
+		if s.had[i] > st.seen {
+			return false
+		}
+	}
+	return true
 }
 
 // closeUser has the handler close a user's sessions without 0x0107.
@@ -984,11 +999,12 @@ func (st *stream) applyResync(gen uint64, ans *frame.ResyncAnswer, first bool) (
 			st.sessionOver(over)
 		}
 	}
-	for _, s := range ans.Unknown {
-		// One that has joined, its login is under way.
-		if !n.holds(event.ToID(s.Session), s.User, false) {
-			n.endUnknown(s)
-		}
+	// The login of one that has joined is under way.
+	unknown := slices.DeleteFunc(ans.Unknown, func(s *frame.ResyncSession) bool {
+		return n.holds(event.ToID(s.Session), s.User, false)
+	})
+	if len(unknown) > 0 {
+		n.endUnknown(unknown)
 	}
 	for _, s := range ans.Statuses {
 		n.handler.UserStatus(s.User, s.Online, ans.At)
@@ -1012,13 +1028,17 @@ func (n *Node) holds(session event.ID, id uint32, live bool) bool {
 	})
 }
 
-// endUnknown ends a session that the log shows on this life but nobody here holds.
-func (n *Node) endUnknown(s *frame.ResyncSession) {
-	ev := &event.Event{At: n.cfg.Clock().UnixMilli(), Body: &event.Event_SessionEnded{SessionEnded: &event.SessionEnded{
-		Session: s.Session, User: s.User, Reason: event.EndReason_END_REASON_ABANDONED}}}
+// endUnknown ends sessions that the log shows on this life but nobody here holds.
+func (n *Node) endUnknown(all []*frame.ResyncSession) {
+	at := n.cfg.Clock().UnixMilli()
 	n.wg.Go(func() {
-		if err := n.Append(event.Presence, ev, func(Result) {}); err != nil {
-			n.log.Warn("unknown session not ended", "err", err)
+		for _, s := range all {
+			ev := &event.Event{At: at, Body: &event.Event_SessionEnded{SessionEnded: &event.SessionEnded{
+				Session: s.Session, User: s.User, Reason: event.EndReason_END_REASON_ABANDONED}}}
+			if err := n.Append(event.Presence, ev, func(Result) {}); err != nil {
+				n.log.Warn("unknown sessions not ended", "err", err)
+				return
+			}
 		}
 	})
 }
