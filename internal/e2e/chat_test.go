@@ -154,7 +154,7 @@ func TestTwoTerminals(t *testing.T) {
 
 	// A restart: they come back by themselves, and all is as it was.
 	s.stop(t)
-	s = start(t, data, "--listen", addr)
+	start(t, data, "--listen", addr)
 	a.see("back")
 	b.see("back")
 	b.do("unread", "unread u1 1")

@@ -89,7 +89,7 @@ func starved(t *testing.T, disk string, s *server, leave uint64, words ...string
 	ballast := fill(t, disk, leave)
 	reason := s.until(t, http.StatusServiceUnavailable)
 	t.Logf("not ready: %s", strings.TrimSpace(reason))
-	if _, err := s.out.find(0, words...); err != nil {
+	if _, err := s.out.find(words...); err != nil {
 		t.Error(err)
 	}
 	// What was on its way when the disk filled may still be told; after that, nothing.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -186,6 +187,7 @@ func TestTwoOwners(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rnd := random(t)
 	taken, both := 0, time.Now().Add(patience)
 	for _, stale := r.frames.counts(); stale == 0 && time.Now().Before(both) || taken == 0; _, stale = r.frames.counts() {
 		lasting(700*time.Millisecond, func() {
@@ -193,6 +195,14 @@ func TestTwoOwners(t *testing.T) {
 				t.Error(err)
 			}
 			taken++
+			// Who comes now is attached at one of the two; the other knows nothing of him.
+			for range 4 {
+				p := anyOf(rnd, w.people)
+				p.leave()
+				if err := errors.Join(p.connect(p.at), p.sync(false), p.talkOn()); err != nil {
+					t.Error(err)
+				}
+			}
 			w.check()
 		})
 	}

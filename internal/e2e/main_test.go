@@ -86,7 +86,7 @@ func random(t *testing.T) *rand.Rand {
 
 // durabilities runs the test at every level that was asked for.
 func durabilities(t *testing.T, test func(t *testing.T, durability string)) {
-	for _, d := range strings.Split(*flagDurability, ",") {
+	for d := range strings.SplitSeq(*flagDurability, ",") {
 		t.Run(d, func(t *testing.T) { test(t, d) })
 	}
 }

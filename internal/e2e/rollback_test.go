@@ -77,10 +77,10 @@ func TestLogTailCutOff(t *testing.T) {
 
 	s = start(t, data)
 	stream := event.Direct(ids[0], ids[1]).Stream(event.DefaultPartitions)
-	if _, err := s.out.find(0, "level=ERROR", fmt.Sprintf("timeline-%02d", stream.Partition()), "renewing the epoch"); err != nil {
+	if _, err := s.out.find("level=ERROR", fmt.Sprintf("timeline-%02d", stream.Partition()), "renewing the epoch"); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.out.find(0, "epoch renewed", "stream="+stream.String()); err != nil {
+	if _, err := s.out.find("epoch renewed", "stream="+stream.String()); err != nil {
 		t.Error(err)
 	}
 	a, b, got := talkers(t, s.clients, ids)

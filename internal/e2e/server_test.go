@@ -62,17 +62,10 @@ func (o *output) end() {
 	}
 }
 
-// length is the number of lines so far, as a mark for [output.find].
-func (o *output) length() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.lines)
-}
-
-// find waits for a line at or after the mark that has all the words.
-func (o *output) find(mark int, words ...string) (string, error) {
+// find waits for a line that has all the words.
+func (o *output) find(words ...string) (string, error) {
 	limit := time.After(patience)
-	for {
+	for mark := 0; ; {
 		o.mu.Lock()
 		for ; mark < len(o.lines); mark++ {
 			if has(o.lines[mark], words) {
@@ -149,12 +142,12 @@ func start(t *testing.T, data string, flags ...string) *server {
 func tryStart(t *testing.T, wrap []string, data string, flags ...string) (*server, error) {
 	t.Helper()
 	s := launch(t, wrap, data, flags...)
-	line, err := s.out.find(0, "ready", "clients=")
+	line, err := s.out.find("ready", "clients=")
 	if err != nil {
 		s.kill()
 		return nil, fmt.Errorf("start: %w", err)
 	}
-	for _, f := range strings.Fields(line) {
+	for f := range strings.FieldsSeq(line) {
 		switch k, v, _ := strings.Cut(f, "="); k {
 		case "clients":
 			s.clients = v

@@ -110,8 +110,11 @@ func (c *conn) next() (packet, error) {
 	return packet{p.Command, p.Seq, m}, errors.Join(err, connectortest.Check(p))
 }
 
-// errRefused is a login that was answered with another result than 0.
-var errRefused = errors.New("login refused")
+// What a login may come to besides success.
+var (
+	errUnavailable = errors.New("server cannot log anybody in just now") // result 3
+	errRefused     = errors.New("login refused")
+)
 
 // login logs in as a device, and returns the user number. The password is the name.
 func (c *conn) login(name string, device int) (uint32, error) {
@@ -132,6 +135,8 @@ func (c *conn) loginAs(name string, device int, version string) (uint32, error) 
 		return 0, fmt.Errorf("login of %s: %w", name, err)
 	case p.command != cmdLoginRes || p.seq != 1:
 		return 0, fmt.Errorf("login of %s: first PDU is %#04x with seq %d", name, p.command, p.seq)
+	case p.body.Num(2) == 3:
+		return 0, fmt.Errorf("%w: %s", errUnavailable, name)
 	case p.body.Num(2) != 0:
 		return 0, fmt.Errorf("%w: %s: result %d %s", errRefused, name, p.body.Num(2), p.body.Text(3))
 	}

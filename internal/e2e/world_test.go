@@ -165,6 +165,15 @@ func (p *person) connect(addr string) error {
 	}
 	p.w.mu.Unlock()
 	s, err := open(addr, p.name, p.device, p.hear)
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for limit := time.After(patience); errors.Is(err, errUnavailable); s, err = open(addr, p.name, p.device, p.hear) {
+		select { // clients try again, so does this one
+		case <-again.C:
+		case <-limit:
+			return err
+		}
+	}
 	if err != nil {
 		return err
 	}
