@@ -26,6 +26,7 @@ type ghost struct {
 	revision uint64
 
 	refuse   func() bool  // a question
+	before   func()       // a resync of PRESENCE is answered
 	mode     atomic.Int32 // 0 silent, 1 speaks
 	frames   atomic.Int64
 	attached atomic.Int64 // refills answered
@@ -175,6 +176,10 @@ func (g *ghost) attach(ctx context.Context, data []byte) []byte {
 }
 
 func (g *ghost) resync(ctx context.Context, data []byte) []byte {
+	var req frame.ResyncRequest
+	if proto.Unmarshal(data, &req) == nil && event.Stream(req.Stream) == event.Presence && g.before != nil {
+		g.before()
+	}
 	var ans frame.ResyncAnswer
 	if b := g.ask(ctx, "resync", data); b == nil || proto.Unmarshal(b, &ans) != nil {
 		return nil

@@ -2,6 +2,7 @@ package delivery_test
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -384,4 +385,38 @@ func TestTooFarClosesSessions(t *testing.T) {
 	}
 	w.settled(k, a, b)
 	w.check(k, again)
+}
+
+// A login that begins while a resync is under way is in the log and not in the list;
+// it is not taken for a session that nobody holds.
+func TestLoginDuringAResyncIsNotEnded(t *testing.T) {
+	w := newWorld(t)
+	k := bustest.New(t)
+	w.owner(k)
+	a, b := w.node(k), w.node(k)
+	life := a.Life()
+	ghost := newGhost(t, k, a)
+	var m *member
+	outcome := make(chan delivery.Result, 1)
+	ghost.before = sync.OnceFunc(func() {
+		m = a.join(5)
+		if err := a.Append(event.Presence, opened(m, life, mobile), func(r delivery.Result) { outcome <- r }); err != nil {
+			t.Error(err)
+		}
+		bustest.Eventually(t, "in the log", func() bool { return live(b, m) })
+	})
+	ghost.lead()
+	if r := <-outcome; r.Err != nil || r.Void != 0 {
+		t.Errorf("outcome %+v", r)
+	}
+	bustest.Eventually(t, "ready", func() bool { return a.Ready() == nil })
+	if _, n := a.rec.ended(m.session); n != 0 {
+		t.Error("the session was ended")
+	}
+	a.stop()
+	for _, ev := range w.events(k, event.Presence) {
+		if e := ev.GetSessionEnded(); e != nil {
+			t.Errorf("the node ended %v", e)
+		}
+	}
 }
