@@ -83,7 +83,8 @@ type View struct {
 	slots    []slot
 	slotOf   map[string]int
 	at       point  // state after the newest folded record
-	lastData []byte // of that record, while its fingerprint is not yet computed
+	lastData []byte // of that record,
+	unprint  bool   // while its fingerprint is not yet computed
 	waiters  []waiter
 	closed   bool
 	failed   error // why the last commit failed
@@ -258,9 +259,9 @@ func (v *View) healthy() error {
 
 // fingerprint computes the newest record's, which is put off until somebody asks.
 func (v *View) fingerprint() {
-	if v.lastData != nil {
+	if v.unprint {
 		v.at.Fingerprint = bus.FingerprintOf(v.lastData)
-		v.lastData = nil
+		v.lastData, v.unprint = nil, false
 	}
 }
 
@@ -269,7 +270,8 @@ func (v *View) fingerprint() {
 // not: ErrUnknownRule, ErrGap, ErrCorrupt (Reset is needed), ErrReset, ErrClosed.
 // While the disk does not keep up it waits.
 //
-// A record that cannot be decoded is passed over, as an unknown event is.
+// A record that cannot be decoded is passed over, as an unknown event is, and so is
+// one without data (a position that the stream has lost).
 func (v *View) Apply(batch []bus.Recorded) (applied []Applied, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	v.mu.Lock()
@@ -336,7 +338,9 @@ func cmpErr(closed bool, errClosed, broken error) error {
 func (v *View) applyOne(tx *Tx, r *bus.Recorded) (Applied, error) {
 	a := Applied{Sequence: r.Sequence}
 	rec := new(event.Record)
-	if err := proto.Unmarshal(r.Data, rec); err != nil {
+	if len(r.Data) == 0 {
+		rec = nil // lost for good: a position without events
+	} else if err := proto.Unmarshal(r.Data, rec); err != nil {
 		v.logger.Error("record is not decodable and was passed over", "seq", r.Sequence, "err", err)
 		rec = nil
 	}
@@ -351,7 +355,7 @@ func (v *View) applyOne(tx *Tx, r *bus.Recorded) (Applied, error) {
 	}
 	v.keepEffects(tx, &a)
 	v.at.Sequence = r.Sequence
-	v.lastData = r.Data
+	v.lastData, v.unprint = r.Data, true
 	v.cur.events += weight(len(a.Effects))
 	v.markDirty()
 	if v.cur.events >= CommitEvents {
@@ -461,7 +465,7 @@ func (v *View) Reset(epoch event.ID) error {
 	v.resets++
 	v.failWaiters(ErrReset)
 	v.cur, v.com, v.spare = new(overlay), nil, new(overlay)
-	v.lastData = nil
+	v.lastData, v.unprint = nil, false
 	v.failed = nil
 	closeQuietly(v.db)
 	v.cond.Broadcast()

@@ -795,3 +795,30 @@ func TestOutcomesAreTheWritersOwnAndBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A position that the stream has lost for good is handed over without data. It is a
+// record like any other: its fingerprint is that of nothing, whatever the batches.
+func TestLostPositionsAreFolded(t *testing.T) {
+	lost := bus.Recorded{Sequence: 2}
+	together, apart := open(t, config(t.TempDir())), open(t, config(t.TempDir()))
+	fold(t, together, record(1, 5), lost)
+	fold(t, apart, record(1, 5))
+	if apart.Checkpoint().Fingerprint != bus.FingerprintOf(record(1, 5).Data) {
+		t.Error("fingerprint of the record before")
+	}
+	fold(t, apart, lost)
+	for _, v := range []*View{together, apart} {
+		if cp := v.Checkpoint(); cp.Sequence != 2 || cp.Fingerprint != bus.FingerprintOf(nil) {
+			t.Errorf("checkpoint %+v, want the fingerprint of nothing", cp)
+		}
+		fold(t, v, record(3, 6))
+		commit(t, v)
+	}
+	a, _, err := together.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, _, err := apart.Digest(); err != nil || a != b {
+		t.Errorf("digests %v and %v, %v", a, b, err)
+	}
+}
