@@ -189,7 +189,8 @@ func (s *session) consume(b []byte) (n int) {
 		}
 		f, size, err := pdu.Next(b[n:], limit)
 		if err != nil {
-			s.close(event.EndReason_END_REASON_PROTOCOL, false)
+			// What came before it is answered, as far as it can be at once.
+			s.close(event.EndReason_END_REASON_PROTOCOL, true)
 			return len(b)
 		}
 		if size == 0 {

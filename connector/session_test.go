@@ -417,6 +417,26 @@ func TestMalformedInput(t *testing.T) {
 	}
 }
 
+func TestWhatCameBeforeABadLengthIsAnswered(t *testing.T) {
+	for _, c := range pdutest.Malformed {
+		if c.Want != pdutest.Close {
+			continue
+		}
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			w := r.connect()
+			if c.AfterLogin {
+				w = r.login("ann", windows)
+			}
+			w.send(slices.Concat(pdutest.Heartbeat, c.Bytes))
+			r.step(w)
+			if !w.over || !strings.HasPrefix(string(w.got), string(pdutest.Heartbeat)) {
+				t.Errorf("%s: closed %v, answered %x", c.Name, w.over, w.got)
+			}
+		})
+	}
+}
+
 func TestIncompletePDUsOfAllSessionsTogetherAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.Limits.PartialInput = 300 << 10 })
