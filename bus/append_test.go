@@ -14,6 +14,7 @@ import (
 	"godwit/bus/bustest"
 	"godwit/schema/event"
 
+	"github.com/nats-io/nats.go"
 	"github.com/oklog/ulid/v2"
 	"google.golang.org/protobuf/proto"
 )
@@ -354,6 +355,41 @@ func TestACompareAndSetWhoseAckWasLostHasWon(t *testing.T) {
 				t.Error("the fault did not take place")
 			}
 		})
+	}
+}
+
+// A store that met a write error refuses a record that is found on the disk later.
+func TestACompareAndSetThatWasRefusedAndStoredHasWon(t *testing.T) {
+	url := bustest.Server(t)
+	k := bustest.New(t, bustest.WithConfig(func(c *bus.Config) { c.URL = url }))
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	attempts, err := nc.SubscribeSync("people.name.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	var answers atomic.Int64
+	k.OnAck(func(event.Stream, uint64, int) bustest.Fate { return bustest.Fate{Lose: answers.Add(1) == 1} })
+	won := register(t, k.NewWriter(life()), "ada", "first", 0)
+	m, err := attempts.NextMsg(20 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bustest.Eventually(t, "the ack lost", func() bool { return k.LostAcks.Load() == 1 })
+	if err := m.Respond([]byte(`{"error":{"code":503,"err_code":10077,"description":"no space left on device"}}`)); err != nil {
+		t.Fatal(err)
+	}
+	if seq, err := won.wait(t); err != nil || seq != 2 {
+		t.Fatalf("the winner was told %d, %v", seq, err)
+	}
+	if k.Stats().Refusals != 1 {
+		t.Error("the fault did not take place")
 	}
 }
 

@@ -376,6 +376,9 @@ func (l *lane) store(g *segment, n uint64, data []byte) (uint64, error) {
 				}
 			default:
 				err = a.err
+				// A store that met a write error refuses, and may find the record on the
+				// disk all the same when it is opened again.
+				doubt = doubt || !isUnanswered(a.err)
 				refused = true
 				b.count.refusals.Add(1)
 				b.setRefused(l.s, a.err)
@@ -394,6 +397,12 @@ func (l *lane) store(g *segment, n uint64, data []byte) (uint64, error) {
 			pause = min(2*pause, 2*time.Second)
 		}
 	}
+}
+
+// isUnanswered tells that no stream was there to take a record.
+func isUnanswered(err error) bool {
+	e, ok := errors.AsType[*apiError](err)
+	return ok && e.Code == 503 && e.ErrCode == 0
 }
 
 // pause waits d, less when the connection changes; false when the lane must give up.
