@@ -187,24 +187,36 @@ func TestTwoOwners(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rnd := random(t)
+	phones := w.people[6:]
 	taken, both := 0, time.Now().Add(patience)
 	for _, stale := r.frames.counts(); stale == 0 && time.Now().Before(both) || taken == 0; _, stale = r.frames.counts() {
-		lasting(700*time.Millisecond, func() {
-			if err := leases.Purge(t.Context()); err != nil {
-				t.Error(err)
-			}
-			taken++
-			// Who comes now is attached at one of the two; the other knows nothing of him.
-			for range 4 {
-				p := anyOf(rnd, w.people)
-				p.leave()
-				if err := errors.Join(p.connect(p.at), p.sync(false), p.talkOn()); err != nil {
+		ticks := 0
+		lasting(20*time.Millisecond, func() {
+			// Phones leave before and come back at different moments after: then they are
+			// attached at one of the two, and the other knows nothing of them.
+			ticks++
+			switch at := ticks % 40; {
+			case at == 1:
+				if err := leases.Purge(t.Context()); err != nil {
 					t.Error(err)
+				}
+				taken++
+			case at == 35:
+				for _, p := range phones {
+					p.leave()
+				}
+			case at >= 10 && at < 30 && at%10 == 0 && ticks > 40:
+				for i := at/10 - 1; i < len(phones); i += 2 {
+					if err := errors.Join(phones[i].connect(phones[i].at), phones[i].sync(false)); err != nil {
+						t.Error(err)
+					}
 				}
 			}
 			w.check()
 		})
+	}
+	if err := w.returned(); err != nil {
+		t.Fatal(err)
 	}
 	w.await(50, nil)
 	w.finish()

@@ -427,7 +427,8 @@ func (r *rig) eventually(what string, holds func() bool) {
 	}
 }
 
-// everywhere connects the people to the edges by turns, and has them talk.
+// everywhere connects the people to the edges by turns, phones elsewhere than their
+// desktops, and has them talk.
 func (w *world) everywhere(edges ...*edge) {
 	w.t.Helper()
 	w.connectTo(edges...)
@@ -437,8 +438,12 @@ func (w *world) everywhere(edges ...*edge) {
 
 func (w *world) connectTo(edges ...*edge) {
 	w.t.Helper()
-	for i, p := range w.people {
-		p.at = edges[i%len(edges)].addr
+	for _, p := range w.people {
+		i := p.id
+		if p.device != deviceWindows {
+			i++
+		}
+		p.at = edges[i%uint32(len(edges))].addr
 	}
 	w.each(func(p *person) error { return p.connect(p.at) })
 }
