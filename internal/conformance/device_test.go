@@ -1,0 +1,298 @@
+package conformance
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	ct "godwit/connector/connectortest"
+)
+
+// kinds are the clients that there are.
+var kinds = []struct {
+	name string
+	kind uint32
+}{{"windows", ct.Windows}, {"mac", ct.Mac}, {"ios", ct.IOS}, {"android", ct.Android}}
+
+func mobile(kind uint32) bool { return kind&0x10 != 0 }
+
+// classmate is the other kind of the same class, and acrossFrom one of the other class.
+func classmate(kind uint32) uint32 { return kind ^ 3 }
+
+func acrossFrom(kind uint32) uint32 { return kind ^ 0x10 }
+
+// device is a client's connection that fills headers as its kind of client does.
+type device struct {
+	*ct.Client
+	t    testing.TB
+	kind uint32
+	who  person
+	mark uint16
+}
+
+// compared counts, by command, what was compared byte for byte with the tables.
+var compared struct {
+	sync.Mutex
+	commands map[uint16]int
+}
+
+// dial connects without logging in.
+func (s *server) dial(t testing.TB, kind uint32) *device {
+	t.Helper()
+	return &device{Client: ct.Dial(t, s.clients), t: t, kind: kind}
+}
+
+// dialFrom connects from an address of this machine.
+func (s *server) dialFrom(t testing.TB, from string, kind uint32) *device {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: ct.Patience}
+	conn, err := d.DialContext(t.Context(), "tcp", s.clients)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &device{Client: ct.New(t, conn), t: t, kind: kind}
+}
+
+// login is a person's device that is logged in.
+func (s *server) login(t testing.TB, p person, kind uint32) *device {
+	t.Helper()
+	d := s.dial(t, kind)
+	d.signIn(p)
+	return d
+}
+
+// signIn logs in and compares the whole answer.
+func (d *device) signIn(p person) {
+	d.t.Helper()
+	d.request(0x0103, 1, loginBody(p.name, password1, 1, d.kind))
+	d.signedIn(p, 1, 1)
+}
+
+// signedIn awaits the answer to a login: the next PDU, whatever else is on its way.
+func (d *device) signedIn(p person, seq uint16, status uint32) {
+	d.t.Helper()
+	d.who, d.ID = p, p.id
+	got := d.Next()
+	now := d.clock(field(d.t, got, 1))
+	d.compare(got, 0x0104, seq, ct.Body(nil).Num(1, now).Num(2, 0).Text(3, "成功").Num(4, status).Bytes(5, userInfo(p)))
+}
+
+// refused awaits the answer to a login that failed, and the close after it.
+func (d *device) refused(seq uint16, code uint32, text string) {
+	d.t.Helper()
+	got := d.Next()
+	now := d.clock(field(d.t, got, 1))
+	d.compare(got, 0x0104, seq, ct.Body(nil).Num(1, now).Num(2, code).Text(3, text))
+	if more := d.ExpectClosed(); len(more) > 0 {
+		d.t.Errorf("after a refused login came %v", more)
+	}
+}
+
+func loginBody(name, plain string, status, kind uint32) ct.Body {
+	return ct.Body(nil).Text(1, name).Text(2, ct.MD5(plain)).Num(3, status).Num(4, kind).Text(5, "win_10086")
+}
+
+// userInfo is a person whom an administrator made with a name, a nick and a password.
+func userInfo(p person) ct.Body {
+	return ct.Body(nil).Num(1, p.id).Num(2, 0).Text(3, p.nick).Text(4, "").Num(5, 0).Text(6, "").
+		Text(7, p.name).Text(8, "").Text(9, "").Num(10, 0).Text(11, "")
+}
+
+// field is a number of a body.
+func field(t testing.TB, p ct.PDU, no int) uint32 {
+	t.Helper()
+	m, err := ct.ParseMessage(p.Body)
+	if err != nil {
+		t.Fatalf("0x%04x: %v", p.Command, err)
+	}
+	return m.Num(no)
+}
+
+// clock checks that a time of the server is the present one, in seconds.
+func (d *device) clock(v uint32) uint32 {
+	d.t.Helper()
+	if age := time.Now().Unix() - int64(v); age < -2 || age > 60 {
+		d.t.Errorf("the server's time is %d, the present one %d", v, time.Now().Unix())
+	}
+	return v
+}
+
+// pdu is a request with a header as this kind of client fills it.
+func (d *device) pdu(command, seq uint16, body ct.Body) ct.PDU {
+	p := ct.Request(command>>8, command, seq, body)
+	switch d.kind {
+	case ct.IOS:
+		p.Version, p.Reserved = 13, 1
+	case ct.Android:
+		p.Version, p.Reserved = 6, 48
+	}
+	return p
+}
+
+// request sends one.
+func (d *device) request(command, seq uint16, body ct.Body) {
+	d.t.Helper()
+	d.Write(d.pdu(command, seq, body).Bytes())
+}
+
+// expect awaits a PDU and compares all of it. Pushes have the number 0.
+func (d *device) expect(command, seq uint16, body ct.Body) {
+	d.t.Helper()
+	d.compare(d.await(command, seq), command, seq, body)
+}
+
+// await is the next PDU of a command with a number.
+func (d *device) await(command, seq uint16) ct.PDU {
+	d.t.Helper()
+	return d.Await(fmt.Sprintf("0x%04x with number %d", command, seq), func(p ct.PDU) bool {
+		return p.Command == command && p.Seq == seq
+	})
+}
+
+// message is await with the body taken apart. Its bytes are held against the tables by
+// the client, its values by the caller.
+func (d *device) message(command, seq uint16) ct.Message {
+	d.t.Helper()
+	m, err := ct.ParseMessage(d.await(command, seq).Body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return m
+}
+
+func (d *device) compare(got ct.PDU, command, seq uint16, body ct.Body) {
+	d.t.Helper()
+	want := ct.Request(command>>8, command, seq, body)
+	if !bytes.Equal(got.Bytes(), want.Bytes()) {
+		d.t.Fatalf("\n got %s\nwant %s", show(got), show(want))
+	}
+	compared.Lock()
+	defer compared.Unlock()
+	if compared.commands == nil {
+		compared.commands = map[uint16]int{}
+	}
+	compared.commands[command]++
+}
+
+func show(p ct.PDU) string {
+	b := p.Bytes()
+	return fmt.Sprintf("%x %x", b[:ct.HeaderLen], b[ct.HeaderLen:min(len(b), 400)])
+}
+
+// settle waits until the server has done all that this device has asked, and until
+// all that other devices have seen happen in conversations has come here.
+func (d *device) settle() {
+	d.t.Helper()
+	d.mark++
+	seq := 0xe000 | d.mark&0x0fff
+	d.request(0x0307, seq, ct.Body(nil).Num(1, d.who.id))
+	d.await(0x0308, seq)
+}
+
+// rest is all that came and that nobody awaited, but for notices about who is online, which
+// come from all tests.
+func (d *device) rest() []ct.PDU {
+	d.t.Helper()
+	d.settle()
+	var all []ct.PDU
+	for _, p := range d.Late() {
+		if p.Command != 0x0203 || mobile(d.kind) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// forget lets go of what came so far: the notices about own PCs.
+func forget(devices ...*device) {
+	for _, d := range devices {
+		d.t.Helper()
+		d.settle()
+		d.Late()
+	}
+}
+
+// quiet checks that nothing came but what was awaited.
+func (d *device) quiet(why string) {
+	d.t.Helper()
+	for _, p := range d.rest() {
+		d.t.Errorf("%s: unexpected %s", why, show(p))
+	}
+}
+
+// closedAfter checks that the server closes and what it says before: for each of the
+// PDUs, in order, the same bytes.
+func (d *device) closedAfter(want ...ct.PDU) {
+	d.t.Helper()
+	var got []ct.PDU
+	for _, p := range d.ExpectClosed() {
+		if p.Command != 0x0203 || mobile(d.kind) {
+			got = append(got, p)
+		}
+	}
+	for i := range max(len(got), len(want)) {
+		switch {
+		case i >= len(got):
+			d.t.Errorf("before the close missing %s", show(want[i]))
+		case i >= len(want):
+			d.t.Errorf("before the close unexpected %s", show(got[i]))
+		default:
+			d.compare(got[i], want[i].Command, want[i].Seq, want[i].Body)
+		}
+	}
+}
+
+// Bodies that several tests share.
+
+func text(from, to, id, created uint32, kind uint32, data []byte) ct.Body {
+	return ct.Body(nil).Num(1, from).Num(2, to).Num(3, id).Num(4, created).Num(5, kind).Bytes(6, data)
+}
+
+func ack(user, session, id uint32) ct.Body {
+	return ct.Body(nil).Num(1, user).Num(2, session).Num(3, id).Num(4, 1)
+}
+
+// status is IMUserStatNotify.
+func status(user, stat uint32) ct.Body {
+	return ct.Body(nil).Bytes(1, ct.Body(nil).Num(1, user).Num(2, stat))
+}
+
+// awaitStatus awaits the notice that a user came (1) or went (2), and compares it.
+func (d *device) awaitStatus(user, stat uint32) {
+	d.t.Helper()
+	want := status(user, stat)
+	got := d.Await(fmt.Sprintf("notice that user %d is %d", user, stat), func(p ct.PDU) bool {
+		return p.Command == 0x0203 && bytes.Equal(p.Body, want)
+	})
+	d.compare(got, 0x0203, 0, want)
+}
+
+// statuses are the notices about a user that came and were not awaited.
+func (d *device) statuses(user uint32) (all []uint32) {
+	d.t.Helper()
+	for _, p := range d.Late() {
+		if m, err := ct.ParseMessage(p.Body); err == nil && p.Command == 0x0203 && m.Sub(1).Num(1) == user {
+			all = append(all, m.Sub(1).Num(2))
+		}
+	}
+	return all
+}
+
+// sends writes a text and awaits its ack and its copies, and gives its id and time.
+func (d *device) sends(to person, data []byte, copies ...*device) (id, created uint32) {
+	d.t.Helper()
+	seq := d.NextSeq() | 0x4000
+	d.request(0x0301, seq, text(d.who.id, to.id, 0, 0, 1, data))
+	got := d.await(0x0302, seq)
+	id = field(d.t, got, 3)
+	d.compare(got, 0x0302, seq, ack(d.who.id, to.id, id))
+	for _, c := range copies {
+		got := c.await(0x0301, 0)
+		created = c.clock(field(d.t, got, 4))
+		c.compare(got, 0x0301, 0, text(d.who.id, to.id, id, created, 1, data))
+	}
+	return id, created
+}
