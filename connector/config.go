@@ -75,6 +75,7 @@ type Limits struct {
 	IdleDesktop time.Duration // default 120 s
 	IdleMobile  time.Duration // default 300 s
 	Ask         time.Duration // for a question, and for a login; default 12 s
+	Stall       time.Duration // for a client to take what it is sent, beside a second for each 4 KiB; default 60 s
 	Goodbye     time.Duration // for a closing session to take what is left; default 3 s
 }
 
@@ -100,6 +101,7 @@ func (l *Limits) defaults() {
 	def(&l.IdleDesktop, 120*time.Second)
 	def(&l.IdleMobile, 300*time.Second)
 	def(&l.Ask, 12*time.Second)
+	def(&l.Stall, 60*time.Second)
 	def(&l.Goodbye, 3*time.Second)
 }
 
@@ -145,7 +147,7 @@ func (c Config) Validate() error {
 	l := c.Limits
 	for _, n := range []int{l.Connections, l.PerAddress, l.Burst, l.Pending, l.Questions, l.Output, l.PartialInput,
 		l.LoginWorkers, l.QuestionWorkers, l.HistoryCount, int(l.LoginWait), int(l.IdleDesktop), int(l.IdleMobile),
-		int(l.Ask), int(l.Goodbye)} {
+		int(l.Ask), int(l.Stall), int(l.Goodbye)} {
 		if n < 0 {
 			bad("a limit is negative")
 			break

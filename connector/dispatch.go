@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -112,10 +113,33 @@ func other[T any, P request[T]](run func(a *asking, m P) error) handler {
 }
 
 func queued[T any, P request[T]](timeline bool, run func(a *asking, m P) error) handler {
-	return body(func(s *session, seq uint16, m P) bool {
-		s.question(question{seq: seq, timeline: timeline, run: func(a *asking) error { return run(a, m) }})
+	return handler{serve: func(s *session, f *pdu.Frame) bool {
+		m := P(new(T))
+		if client.Unmarshal(f.Body, m) != nil {
+			return true
+		}
+		trim(m)
+		s.question(question{seq: f.Seq, timeline: timeline, size: int32(len(f.Body)),
+			run: func(a *asking) error { return run(a, m) }})
 		return true
-	})
+	}}
+}
+
+// trim lets go of the part of a request that is not answered, before it waits in line.
+func trim(m proto.Message) {
+	switch m := m.(type) {
+	case *imbuddy.IMUsersInfoReq:
+		m.UserIdList = slices.Clone(m.UserIdList[:min(len(m.UserIdList), maxUsersInfo)])
+		m.AttachData = nil
+	case *imbuddy.IMUsersStatReq:
+		m.UserIdList = slices.Clone(m.UserIdList[:min(len(m.UserIdList), maxUsersStat)])
+		m.AttachData = nil
+	case *immessage.IMGetMsgByIdReq:
+		slices.Sort(m.MsgIdList)
+		ids := slices.Compact(m.MsgIdList)
+		m.MsgIdList = slices.Clone(ids[max(0, len(ids)-maxByIDs):]) // the newest, as the original
+		m.AttachData = nil
+	}
 }
 
 func (s *session) onHeartbeat(f *pdu.Frame) bool {

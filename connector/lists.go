@@ -180,14 +180,9 @@ func history(a *asking, m *immessage.IMGetMsgListReq) error {
 		SessionId: m.SessionId, MsgIdBegin: m.MsgIdBegin, MsgList: list})
 }
 
-// byIDs is 0x030d.
+// byIDs is 0x030d, with the ids as trim leaves them.
 func byIDs(a *asking, m *immessage.IMGetMsgByIdReq) error {
-	ids := slices.Clone(m.GetMsgIdList())
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	if len(ids) > maxByIDs {
-		ids = ids[len(ids)-maxByIDs:] // the newest, as the original
-	}
+	ids := m.GetMsgIdList()
 	var list []*imbase.MsgInfo
 	if k, ok := a.readable(m.GetSessionType(), m.GetSessionId()); ok && len(ids) > 0 {
 		ans, err := a.timeline(k, &query.Request{Body: &query.Request_ByIds{ByIds: &query.ByIds{

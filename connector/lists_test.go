@@ -514,3 +514,28 @@ func (n *fakeNode) answerNow(q *query.Request) (*query.Answer, error) {
 	defer n.hook(hook)
 	return n.answer(context.Background(), q)
 }
+
+func TestLargeQuestionsHoldTheClientSooner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		_, bob := r.talk(3)
+		goOn := make(chan struct{})
+		r.node.onAsk = func(*query.Request) (*query.Answer, error) { <-goOn; return nil, nil }
+		ids := make([]uint32, 30_000)
+		for i := range ids {
+			ids[i] = uint32(i)
+		}
+		for i := range 20 {
+			bob.s.Input(bob.pack(client.CmdUsersInfoReq, uint16(i), &imbuddy.IMUsersInfoReq{UserId: new(uint32(2)), UserIdList: ids}))
+			bob.pump()
+		}
+		if bob.read || len(bob.s.questions) != 2 {
+			t.Errorf("read %v, %d questions of 100 KB wait", bob.read, len(bob.s.questions))
+		}
+		close(goOn)
+		r.settle(bob)
+		if all := bob.take(); len(all) != 20 || !bob.read {
+			t.Errorf("%d answers, read %v", len(all), bob.read)
+		}
+	})
+}

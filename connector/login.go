@@ -111,7 +111,7 @@ func (l *login) look() {
 		l.proved()
 		return
 	}
-	if !srv.checks.put(l) {
+	if !srv.checks.put(address(l.s.addr), l) {
 		srv.limiter.Abandoned(l.s.addr, l.name)
 	}
 }

@@ -621,6 +621,25 @@ func TestStatusNoticesStopAboveTheLimit(t *testing.T) {
 	})
 }
 
+// As when another node is lost: fewer are online afterwards than the limit says, and
+// the notices would be more than a session's output may hold.
+func TestMoreStatusChangesThanTheLimitAreNotPushed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ann := r.login("ann", windows)
+		r.sleep(1100*time.Millisecond, ann)
+		ann.take()
+		for i := range uint32(50_000) {
+			r.srv.Handler().UserStatus(1000+i, false, 50)
+		}
+		r.sleep(1100*time.Millisecond, ann)
+		ann.nothing()
+		if ann.over {
+			t.Error("closed as slow")
+		}
+	})
+}
+
 func TestFriendsAreToldOfEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.Contacts = Friends })

@@ -39,10 +39,8 @@ func userInfo(p *query.Account) *imbase.UserInfo {
 
 // usersInfo is 0x0204. Unknown ids are left out.
 func usersInfo(a *asking, m *imbuddy.IMUsersInfoReq) error {
-	ids := m.GetUserIdList()
-	ids = ids[:min(len(ids), maxUsersInfo)]
 	var list []*imbase.UserInfo
-	for part := range slices.Chunk(ids, usersPerAsk) {
+	for part := range slices.Chunk(m.GetUserIdList(), usersPerAsk) {
 		ans, err := a.view(&query.Request{Body: &query.Request_Accounts{Accounts: &query.Accounts{Users: part}}})
 		if err != nil {
 			return err
@@ -128,7 +126,6 @@ func head(list []*query.Account) int {
 // offline.
 func usersStatus(a *asking, m *imbuddy.IMUsersStatReq) error {
 	ids := m.GetUserIdList()
-	ids = ids[:min(len(ids), maxUsersStat)]
 	list := make([]*imbase.UserStat, 0, len(ids))
 	for part := range slices.Chunk(ids, statusPerAsk) {
 		ans, err := a.view(&query.Request{Body: &query.Request_Statuses{Statuses: &query.Statuses{Users: part}}})

@@ -59,3 +59,79 @@ func (p *pool[T]) close() {
 	p.mu.Unlock()
 	p.wg.Wait()
 }
+
+// fair is a pool whose waiting jobs take turns by who they are for: whoever puts in many
+// waits for them himself.
+type fair[K comparable, T any] struct {
+	limit int
+	run   func(T)
+	wg    sync.WaitGroup
+
+	mu      sync.Mutex
+	lines   map[K][]T // none is empty
+	turns   []K       // of lines, the next first
+	running int
+	closed  bool
+}
+
+// put never blocks. It tells false when the pool is closed.
+func (p *fair[K, T]) put(who K, job T) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	if p.running < p.limit {
+		p.running++
+		p.wg.Go(func() { p.work(job) })
+		return true
+	}
+	line, waits := p.lines[who]
+	if !waits {
+		if p.lines == nil {
+			p.lines = make(map[K][]T)
+		}
+		p.turns = append(p.turns, who)
+	}
+	p.lines[who] = append(line, job)
+	return true
+}
+
+func (p *fair[K, T]) work(job T) {
+	for more := true; more; {
+		p.run(job)
+		job, more = p.next()
+	}
+}
+
+// next takes the first job of whose turn it is; false: the worker has nothing left to do.
+func (p *fair[K, T]) next() (job T, more bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.turns) == 0 {
+		p.lines, p.turns = nil, nil
+		p.running--
+		return job, false
+	}
+	who := p.turns[0]
+	p.turns = p.turns[1:]
+	line := p.lines[who]
+	job = line[0]
+	if len(line) == 1 {
+		delete(p.lines, who)
+		return job, true
+	}
+	var none T
+	line[0] = none
+	p.lines[who] = line[1:]
+	p.turns = append(p.turns, who)
+	return job, true
+}
+
+// close takes nothing new and waits for what was put in.
+func (p *fair[K, T]) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.wg.Wait()
+}

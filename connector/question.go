@@ -22,6 +22,7 @@ type question struct {
 	waits    uint16 // appends before it that have no outcome yet
 	seq      uint16
 	timeline bool
+	size     int32 // of the request
 }
 
 var (
@@ -48,6 +49,22 @@ type asking struct {
 	seq  uint16
 	at   []*query.AtLeast // positions of the answer
 	pdus []byte           // the answer
+}
+
+// maxWaiting bounds the requests that wait in a session's line, in bytes: each is kept
+// until its turn comes, and a client that does not read its answers chooses when that is.
+const maxWaiting = 64 << 10
+
+// lined tells whether no more questions must be taken. mu is held.
+func (s *session) lined() bool {
+	if len(s.questions) < 2 {
+		return len(s.questions) >= s.srv.limits.Questions
+	}
+	size := 0
+	for _, q := range s.questions[1:] {
+		size += int(q.size)
+	}
+	return len(s.questions) >= s.srv.limits.Questions || size >= maxWaiting
 }
 
 // question puts a question in line.

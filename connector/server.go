@@ -53,7 +53,7 @@ type Server struct {
 	permits    permits
 	statuses   statuses
 	logins     pool[*login]
-	checks     pool[*login]
+	checks     fair[netip.Addr, *login] // by address: a guesser must not hold up the others
 	asks       pool[*session]
 
 	suspended atomic.Bool
@@ -122,7 +122,7 @@ func New(cfg Config) (*Server, error) {
 		stale: make(map[uint32]struct{})}
 	srv.statuses = statuses{srv: srv, changed: make(map[uint32]userStatus), friends: make(map[uint32][]uint32)}
 	srv.logins = pool[*login]{limit: cfg.Limits.LoginWorkers, run: (*login).look}
-	srv.checks = pool[*login]{limit: 2 * runtime.GOMAXPROCS(0), run: (*login).check}
+	srv.checks = fair[netip.Addr, *login]{limit: 2 * runtime.GOMAXPROCS(0), run: (*login).check}
 	srv.asks = pool[*session]{limit: cfg.Limits.QuestionWorkers, run: (*session).ask}
 	return srv, nil
 }
@@ -475,6 +475,8 @@ func (s *session) sweep(now uint32) {
 		case len(s.questions) > 0 && !s.asking && now > s.asked+ticks(s.srv.limits.Ask):
 			// The outcomes that its list waits for do not come: an owner is away.
 			s.closeLocked(event.EndReason_END_REASON_CLOSED, false)
+		case s.stalled(now):
+			s.slow()
 		case s.holding():
 			s.seen.Store(now) // it may well have said something
 		case now > s.seen.Load()+ticks(idle):

@@ -88,6 +88,7 @@ type session struct {
 	deadline uint32        // tick at which its state must be over
 	asked    uint32        // tick at which the first question became the first
 	unsent   int32         // bytes handed to the connection
+	handed   uint32        // tick at which they were
 	seen     atomic.Uint32 // tick of the last byte received
 
 	out       *buffer    // to be written
@@ -222,7 +223,7 @@ func (s *session) serve(f *pdu.Frame, st state) bool {
 // holding tells whether nothing must be read. mu is held.
 func (s *session) holding() bool {
 	return s.state == loggingIn || s.state == closing || s.hold != 0 ||
-		int(s.pending) >= s.srv.limits.Pending || len(s.questions) >= s.srv.limits.Questions ||
+		int(s.pending) >= s.srv.limits.Pending || s.lined() ||
 		s.srv.suspended.Load() || s.srv.draining.Load()
 }
 
@@ -267,7 +268,7 @@ func (s *session) Turn(free bool) reactor.Next {
 	n := reactor.Next{Read: !s.holding(), Hold: s.srv.suspended.Load()}
 	if free && !n.Hold && s.out != nil && len(s.out.b) > 0 {
 		s.sending, s.out = s.out, nil
-		s.unsent = int32(len(s.sending.b))
+		s.unsent, s.handed = int32(len(s.sending.b)), s.srv.tick()
 		n.Write = s.sending.b
 	}
 	switch {
@@ -415,6 +416,23 @@ func (s *session) write(f func(b []byte) []byte) {
 	if s.backlog() > s.srv.limits.Output {
 		s.slow()
 	}
+}
+
+// leastPace is how many bytes a second a client has to take of what it is sent, once
+// Limits.Stall has passed.
+const leastPace = 4 << 10
+
+// stalled tells whether what was handed to the connection should have left by now: a client
+// that says something now and then, and never reads, would keep its output for ever. mu is
+// held.
+func (s *session) stalled(now uint32) bool {
+	if s.sending == nil {
+		return false
+	}
+	if s.srv.suspended.Load() {
+		s.handed = now
+	}
+	return now > s.handed+ticks(s.srv.limits.Stall)+uint32(s.unsent/leastPace)
 }
 
 // slow ends a session that doesn't read. It finds everything again by sync.

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -498,4 +499,67 @@ func TestEveryRequestIsAnsweredOrIgnored(t *testing.T) {
 			t.Errorf("device token: %v", m)
 		}
 	})
+}
+
+func TestAClientThatTalksAndNeverReadsIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ann, bob := r.talk(1)
+		bob.deaf = true
+		beat := func(n int) {
+			for range n {
+				time.Sleep(10 * time.Second)
+				for _, w := range []*wire{ann, bob} {
+					if !w.over {
+						w.s.Input(header(cmdHeartbeat, 1, nil))
+						w.pump()
+					}
+				}
+				r.settle(ann, bob)
+			}
+		}
+		beat(6)
+		if bob.over {
+			t.Fatal("closed too early")
+		}
+		beat(2)
+		if !bob.over {
+			t.Error("its output is kept for ever")
+		}
+		beat(60)
+		if ann.over {
+			t.Error("a client that reads is closed as well")
+		}
+	})
+}
+
+func TestOnesManyPasswordChecksDoNotHoldUpAnothers(t *testing.T) {
+	var mu sync.Mutex
+	var order []int
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	p := fair[string, int]{limit: 1, run: func(n int) {
+		if n == 0 {
+			close(begun)
+			<-goOn
+		}
+		mu.Lock()
+		order = append(order, n)
+		mu.Unlock()
+	}}
+	p.put("guesser", 0)
+	<-begun
+	for n := range 5 {
+		p.put("guesser", 1+n)
+	}
+	p.put("ann", 100)
+	p.put("bob", 200)
+	p.put("ann", 101)
+	close(goOn)
+	p.close()
+	if want := []int{0, 1, 100, 200, 2, 101, 3, 4, 5}; !slices.Equal(order, want) {
+		t.Errorf("order %v, want %v", order, want)
+	}
+	if p.put("ann", 1) {
+		t.Error("a closed pool takes more")
+	}
 }

@@ -93,7 +93,9 @@ func (c *statuses) tell(ctx context.Context) {
 		c.tellFriends(ctx, changed)
 		return
 	}
-	if c.tooMany(ctx) {
+	// Of more changes than that in one second, when another node was lost, their bytes alone
+	// would be more than a session may have waiting.
+	if len(changed) > c.srv.cfg.StatusLimit || c.tooMany(ctx) {
 		c.srv.metrics.statusDropped.Add(float64(len(changed)))
 		return
 	}
