@@ -2,6 +2,7 @@ package connector
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -162,10 +163,16 @@ func (h *handlerOf) DropCaches() {
 func (h *handlerOf) CloseAll(reason error) {
 	srv := (*Server)(h)
 	srv.log.Warn("all sessions closed", "err", reason)
+	// With the life the log has ended its sessions. Else it calls them live until it is
+	// told.
+	why, over := event.EndReason_END_REASON_CLOSED, errors.Is(reason, delivery.ErrLifeLost)
+	if over {
+		why = event.EndReason_END_REASON_NODE_LOST
+	}
 	srv.all(func(s *session) {
 		s.mu.Lock()
-		s.logEnded = true
-		s.closeLocked(event.EndReason_END_REASON_NODE_LOST, false)
+		s.logEnded = s.logEnded || over
+		s.closeLocked(why, false)
 		s.mu.Unlock()
 	})
 }
