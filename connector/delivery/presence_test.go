@@ -128,11 +128,12 @@ func TestPresenceIsResynced(t *testing.T) {
 
 // A node holds more sessions than one request and one answer carry.
 func TestPresenceIsResyncedInPages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	k := bustest.New(t)
 	w.owner(k)
 	a, b := w.node(k), w.node(k)
-	const users, orphans = 9000, 9000
+	const users, orphans = 44_000, 44_000 // a listing takes some 27 bytes, a NATS message 1 MiB
 	life := a.Life()
 	var left atomic.Int64
 	open := func(m *member) {
@@ -150,7 +151,7 @@ func TestPresenceIsResyncedInPages(t *testing.T) {
 		members[i] = m
 	}
 	for i := range orphans {
-		open(&member{w: w, node: a, user: uint32(20_000 + i), session: newID()})
+		open(&member{w: w, node: a, user: uint32(100_000 + i), session: newID()})
 	}
 	bustest.Eventually(t, "all are live", func() bool { return left.Load() == 0 })
 	k.DropPushes(func(to event.ID, data []byte) bool { return to == life && isFrame(data, event.Presence) })
@@ -166,17 +167,16 @@ func TestPresenceIsResyncedInPages(t *testing.T) {
 	}
 	bustest.Eventually(t, "half of them are ended", func() bool { return left.Load() == 0 })
 	k.DropPushes(nil)
+	ended := map[event.ID]bool{}
 	bustest.Eventually(t, "the node is told", func() bool {
 		a.rec.mu.Lock()
 		defer a.rec.mu.Unlock()
-		return len(a.rec.over) >= users/2
+		for _, o := range a.rec.over {
+			ended[event.ToID(o.Session)] = true
+		}
+		a.rec.over = nil
+		return len(ended) >= users/2
 	})
-	ended := map[event.ID]bool{}
-	a.rec.mu.Lock()
-	for _, o := range a.rec.over {
-		ended[event.ToID(o.Session)] = true
-	}
-	a.rec.mu.Unlock()
 	for i, m := range members {
 		if ended[m.session] != (i%2 == 0) {
 			t.Fatalf("session %d: told that it is over: %v", i, ended[m.session])
@@ -194,7 +194,7 @@ func TestLossOfALargeNodeIsTold(t *testing.T) {
 	k := bustest.New(t)
 	w.owner(k)
 	a, b := w.node(k), w.node(k)
-	const users = 14_000
+	const users = 80_000
 	gone := newID()
 	var left atomic.Int64
 	add := func(ev *event.Event) {
