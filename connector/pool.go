@@ -13,8 +13,12 @@ type pool[T any] struct {
 	queue   []T
 	head    int
 	running int
+	waiting int // in idle
 	closed  bool
 }
+
+// maxIdle bounds the jobs of a pool that wait without counting as running.
+const maxIdle = 4096
 
 // put never blocks. It tells false when the pool is closed.
 func (p *pool[T]) put(job T) bool {
@@ -33,21 +37,47 @@ func (p *pool[T]) put(job T) bool {
 }
 
 func (p *pool[T]) work(job T) {
-	for {
+	for more := true; more; {
 		p.run(job)
 		p.mu.Lock()
-		if p.head == len(p.queue) {
-			p.queue, p.head = nil, 0
-			p.running--
-			p.mu.Unlock()
-			return
+		job, more = p.next()
+		p.mu.Unlock()
+	}
+}
+
+// next takes the first job that waits, or lets the worker go. mu is held.
+func (p *pool[T]) next() (job T, more bool) {
+	if p.head == len(p.queue) {
+		p.queue, p.head = nil, 0
+		p.running--
+		return job, false
+	}
+	var none T
+	job, p.queue[p.head] = p.queue[p.head], none
+	if p.head++; p.head > 1024 && p.head > len(p.queue)/2 {
+		p.queue = append([]T(nil), p.queue[p.head:]...)
+		p.head = 0
+	}
+	return job, true
+}
+
+// idle is for a job that has to wait for its client: meanwhile another one runs in its
+// place.
+func (p *pool[T]) idle(wait func()) {
+	p.mu.Lock()
+	lent := p.waiting < maxIdle
+	if lent {
+		p.waiting++
+		if job, more := p.next(); more {
+			p.wg.Go(func() { p.work(job) })
 		}
-		var none T
-		job, p.queue[p.head] = p.queue[p.head], none
-		if p.head++; p.head > 1024 && p.head > len(p.queue)/2 {
-			p.queue = append([]T(nil), p.queue[p.head:]...)
-			p.head = 0
-		}
+	}
+	p.mu.Unlock()
+	wait()
+	if lent {
+		p.mu.Lock()
+		p.waiting--
+		p.running++
 		p.mu.Unlock()
 	}
 }

@@ -169,14 +169,17 @@ func (a *asking) flush() error {
 	}
 	wait := time.NewTimer(roomWait)
 	defer wait.Stop()
-	select {
-	case <-room:
-		return nil
-	case <-wait.C:
-		return errSlow
-	case <-s.srv.ctx.Done():
-		return context.Cause(s.srv.ctx)
-	}
+	var err error
+	s.srv.asks.idle(func() {
+		select {
+		case <-room:
+		case <-wait.C:
+			err = errSlow
+		case <-s.srv.ctx.Done():
+			err = context.Cause(s.srv.ctx)
+		}
+	})
+	return err
 }
 
 func (a *asking) timeout() (context.Context, context.CancelFunc) {

@@ -563,3 +563,29 @@ func TestOnesManyPasswordChecksDoNotHoldUpAnothers(t *testing.T) {
 		t.Error("a closed pool takes more")
 	}
 }
+
+func TestAJobThatWaitsForItsClientLeavesItsPlaceToAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ran := make(chan int, 10)
+		slow := make(chan struct{})
+		var p pool[int]
+		p = pool[int]{limit: 1, run: func(n int) {
+			if n == 0 {
+				p.idle(func() { <-slow })
+			}
+			ran <- n
+		}}
+		for n := range 3 {
+			p.put(n)
+		}
+		synctest.Wait()
+		if len(ran) != 2 || <-ran != 1 || <-ran != 2 {
+			t.Error("the others wait for a client that does not read")
+		}
+		close(slow)
+		p.close()
+		if <-ran != 0 || p.running != 0 || p.waiting != 0 {
+			t.Errorf("%d run and %d wait at the end", p.running, p.waiting)
+		}
+	})
+}
