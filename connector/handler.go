@@ -157,6 +157,10 @@ func (h *handlerOf) DropCaches() {
 	srv.permits.dropAll()
 	srv.statuses.dropAllFriends()
 	srv.remembered.ForgetAll()
+	// Of a login that is looked up and not registered nobody is told: it starts over.
+	srv.mu.Lock()
+	srv.missed++
+	srv.mu.Unlock()
 }
 
 // CloseAll closes every session without 0x0107.
@@ -169,6 +173,11 @@ func (h *handlerOf) CloseAll(reason error) {
 	if over {
 		why = event.EndReason_END_REASON_NODE_LOST
 	}
+	// Positions may mean something else from here on, and no login that is under way
+	// goes on.
+	srv.mu.Lock()
+	srv.credentials = 0
+	srv.mu.Unlock()
 	srv.all(func(s *session) {
 		s.mu.Lock()
 		s.logEnded = s.logEnded || over

@@ -45,6 +45,7 @@ type login struct {
 
 	account  *query.Account // nil: nobody has the name
 	sequence uint64         // PEOPLE position that account is from
+	missed   uint64         // Server.missed before the look-up
 }
 
 // onLogin is 0x0103. A second one on a connection is ignored.
@@ -91,6 +92,9 @@ func (l *login) look() {
 	// Before the session is registered: a life that ends closes all registered sessions,
 	// so that none of them may be opened in the next one.
 	l.life = srv.node.Life()
+	srv.mu.Lock()
+	l.missed = srv.missed
+	srv.mu.Unlock()
 	l.name = commands.NormalName(l.req.GetUserName())
 	if !utf8.ValidString(l.name) || len(l.name) > 4*commands.MaxName {
 		l.name = "" // nobody has it
@@ -164,12 +168,12 @@ func (l *login) proved() {
 }
 
 // register makes the session findable by its user. again tells that credentials have
-// changed since the look-up.
+// changed since the look-up, or may have.
 func (l *login) register() (registered, again bool) {
 	s, srv := l.s, l.s.srv
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
-	if srv.credentials > l.sequence {
+	if srv.credentials > l.sequence || srv.missed != l.missed {
 		return false, true
 	}
 	s.mu.Lock()

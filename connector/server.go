@@ -70,6 +70,7 @@ type Server struct {
 	byUser      map[uint32]*session // from register to unregister, linked by next
 	perAddress  map[netip.Addr]int32
 	credentials uint64 // newest PEOPLE position at which somebody's credentials changed
+	missed      uint64 // how often changes may have gone unheard
 	owed        []owedEnd
 	emptied     chan struct{} // closed when the last session has gone; nil: nobody waits
 
