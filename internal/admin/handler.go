@@ -18,6 +18,13 @@ import (
 	"time"
 )
 
+// Handlers that take longer than a server of small requests allows move their deadlines:
+// a body of an import may take importTime to arrive, a line of a stream lineTime to leave.
+const (
+	importTime = 5 * time.Minute
+	lineTime   = 30 * time.Second
+)
+
 // progressEvery spaces the lines of an answer that streams.
 const progressEvery = 100 * time.Millisecond
 
@@ -128,6 +135,7 @@ func (h *handler) authorised(next http.Handler) http.Handler {
 func (h *handler) answer(serve func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := serve(w, r); err != nil {
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(lineTime)) // an import's body may have taken long
 			writeProblem(w, h.problem(r, err))
 		}
 	})
@@ -162,6 +170,8 @@ func (h *handler) add(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) importPeople(w http.ResponseWriter, r *http.Request) error {
+	// A writer that has no deadlines has nothing to move.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(importTime))
 	people, err := readLines(http.MaxBytesReader(w, r.Body, MaxImportBytes))
 	if err != nil {
 		return err
@@ -332,6 +342,7 @@ func (s *stream) send(line any, must bool) bool {
 		s.wrote = true
 		s.w.Header().Set("Content-Type", "application/x-ndjson")
 	}
+	_ = s.rc.SetWriteDeadline(now.Add(lineTime))
 	if s.enc.Encode(line) == nil {
 		_ = s.rc.Flush()
 	}

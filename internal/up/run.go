@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"syscall"
@@ -55,14 +54,17 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 
 	// Ports first: an address that is taken is told before the log is touched.
-	public, err := net.Listen("tcp", cfg.HTTP)
+	if err := tryClients(cfg); err != nil {
+		return err
+	}
+	public, err := listen("http", cfg.HTTP)
 	if err != nil {
-		return fmt.Errorf("--http %s: %w", cfg.HTTP, err)
+		return err
 	}
 	defer public.Close()
-	private, err := net.Listen("tcp", cfg.Admin)
+	private, err := listen("admin", cfg.Admin)
 	if err != nil {
-		return fmt.Errorf("--admin %s: %w", cfg.Admin, err)
+		return err
 	}
 	defer private.Close()
 
@@ -107,7 +109,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	run.start("owner", owners.Run)
 	run.start("node", node.Run)
 	run.start("watch", func(ctx context.Context) error { return watch.Run(ctx, b, node, log.With("part", "watch")) })
-	run.start("admin", serveHTTP(private, admin.NewHandler(admin.Config{
+	run.start("admin", serveHTTP(private, adminConnections, admin.NewHandler(admin.Config{
 		People: people, Server: p, Token: token,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Logger: log.With("part", "admin")})))
 	if err := dir.PublishAdmin(private.Addr()); err != nil {
@@ -137,7 +139,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	case err := <-run.failed:
 		return err
 	}
-	run.start("http", serveHTTP(public, &connector.Discovery{Server: srv, Advertise: cfg.Advertise}))
+	run.start("http", serveHTTP(public, publicConnections, &connector.Discovery{Server: srv, Advertise: cfg.Advertise}))
 	fmt.Fprintln(cfg.Out, p.readyLine(private.Addr().String()))
 	log.Info("ready", "version", Version(), "durability", b.DurabilityText(), "log", b.LogID())
 	select {
@@ -146,32 +148,6 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return nil
 	case err := <-run.failed:
 		return err
-	}
-}
-
-// serveHTTP serves until its stage is stopped, then lets requests finish.
-func serveHTTP(l net.Listener, h http.Handler) func(context.Context) error {
-	return func(ctx context.Context) error {
-		s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		stopped := make(chan struct{})
-		defer close(stopped)
-		wg.Go(func() {
-			select {
-			case <-ctx.Done():
-			case <-stopped:
-			}
-			c, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-			defer cancel()
-			if s.Shutdown(c) != nil {
-				_ = s.Close()
-			}
-		})
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
 	}
 }
 

@@ -1,9 +1,11 @@
 package up
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 )
 
@@ -32,11 +34,18 @@ func (s *stages) start(name string, run func(context.Context) error) {
 	go func() {
 		defer close(st.done)
 		err := run(ctx)
-		if err != nil && !errors.Is(err, context.Canceled) {
+		switch {
+		case err == nil, errors.Is(err, context.Canceled):
+		case strings.HasPrefix(err.Error(), name+": "):
+			st.err = err
+		default:
 			st.err = fmt.Errorf("%s: %w", name, err)
 		}
 		if ctx.Err() == nil {
-			s.once.Do(func() { s.failed <- errors.Join(st.err, errors.New(name+" ended")) })
+			s.once.Do(func() {
+				s.failed <- cmp.Or(st.err, errors.New(name+" ended"))
+				st.err = nil // it is told once
+			})
 		}
 	}()
 }

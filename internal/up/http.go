@@ -1,0 +1,136 @@
+package up
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Bounds of an HTTP port. Requests are small and answers quick; a handler that needs
+// longer, an import or a replay, moves its own deadlines.
+const (
+	headerTime = 10 * time.Second
+	readTime   = 20 * time.Second
+	writeTime  = 30 * time.Second
+	idleTime   = time.Minute
+	maxHeader  = 16 << 10
+
+	publicConnections = 2048
+	adminConnections  = 256
+)
+
+// listen is net.Listen for the address of a flag, with an error that says how to mend
+// it.
+func listen(flag, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err == nil {
+		return l, nil
+	}
+	mend := "give an address of this machine"
+	if errors.Is(err, syscall.EADDRINUSE) {
+		mend = "end what listens there, or give another address"
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		err = errno
+		if errno == syscall.EACCES {
+			mend = "give a port above 1023"
+		}
+	}
+	return nil, fmt.Errorf("--%s is %q: %w: %s", flag, addr, err, mend)
+}
+
+// tryClients refuses addresses of clients and a certificate that can't be used, which
+// the connector would find out only when the log is open.
+func tryClients(cfg Config) error {
+	for _, port := range []struct{ flag, addr string }{{"listen", cfg.Listen}, {"tls-listen", cfg.TLSListen}} {
+		if port.addr == "" {
+			continue
+		}
+		l, err := listen(port.flag, port.addr)
+		if err != nil {
+			return err
+		}
+		l.Close()
+	}
+	if cfg.TLSListen != "" {
+		if _, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey); err != nil {
+			return fmt.Errorf("--tls-cert is %q and --tls-key is %q: %w: give a certificate and its key in PEM files", cfg.TLSCert, cfg.TLSKey, err)
+		}
+	}
+	return nil
+}
+
+// serveHTTP serves until its stage is stopped, then lets requests finish. Further
+// connections than limit wait to be accepted.
+func serveHTTP(l net.Listener, limit int, h http.Handler) func(context.Context) error {
+	return func(ctx context.Context) error {
+		s := &http.Server{Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime,
+			IdleTimeout: idleTime, MaxHeaderBytes: maxHeader}
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		stopped := make(chan struct{})
+		defer close(stopped)
+		wg.Go(func() {
+			select {
+			case <-ctx.Done():
+			case <-stopped:
+			}
+			c, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			defer cancel()
+			if s.Shutdown(c) != nil {
+				_ = s.Close()
+			}
+		})
+		if err := s.Serve(newLimited(l, limit)); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+// limited accepts no more while its limit of connections is open.
+type limited struct {
+	net.Listener
+	room   chan struct{} // holds one for each connection
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newLimited(l net.Listener, limit int) *limited {
+	return &limited{Listener: l, room: make(chan struct{}, limit), closed: make(chan struct{})}
+}
+
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.room <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		<-l.room
+		return nil, err
+	}
+	return &counted{Conn: conn, leave: sync.OnceFunc(func() { <-l.room })}, nil
+}
+
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+type counted struct {
+	net.Conn
+	leave func()
+}
+
+func (c *counted) Close() error {
+	defer c.leave()
+	return c.Conn.Close()
+}

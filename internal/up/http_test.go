@@ -1,0 +1,116 @@
+package up
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// pipes is a listener of connections in memory.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn, 10), closed: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	select {
+	case <-p.closed:
+	default:
+		close(p.closed)
+	}
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p *pipes) dial() net.Conn {
+	client, server := net.Pipe()
+	p.conns <- server
+	return client
+}
+
+func serving(t *testing.T, limit int) *pipes {
+	p := newPipes()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- serveHTTP(p, limit, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+func TestAClientThatDripsIsClosed(t *testing.T) {
+	for name, begin := range map[string]string{
+		"header": "GET / HTTP/1.1\r\nHost: x\r\n",
+		"body":   "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := serving(t, 10).dial()
+				start := time.Now()
+				var dripping sync.WaitGroup
+				dripping.Go(func() {
+					io.WriteString(c, begin)
+					for range 100 { // a byte now and then
+						if _, err := io.WriteString(c, "a"); err != nil {
+							return
+						}
+						time.Sleep(3 * time.Second)
+					}
+					c.Close()
+				})
+				io.Copy(io.Discard, c)
+				c.Close()
+				dripping.Wait()
+				if took := time.Since(start); took > 40*time.Second {
+					t.Errorf("closed after %s", took)
+				}
+			})
+		})
+	}
+}
+
+func TestNoMoreConnectionsThanTheLimitAreServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := serving(t, 1)
+		first, second := p.dial(), p.dial()
+		defer first.Close()
+		defer second.Close()
+		answered := make(chan error, 1)
+		go func() {
+			io.WriteString(second, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+			_, err := io.ReadAll(second)
+			answered <- err
+		}()
+		synctest.Wait()
+		if len(answered) > 0 {
+			t.Error("the second is served beside the first")
+		}
+		first.Close()
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	})
+}
