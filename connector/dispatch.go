@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"godwit/schema/client"
+	imbase "godwit/schema/client/basedefine"
 	imbuddy "godwit/schema/client/buddy"
 	imfile "godwit/schema/client/file"
 	imgroup "godwit/schema/client/group"
@@ -206,6 +207,9 @@ func (s *session) onGroupInfo(seq uint16, _ *imgroup.IMGroupInfoListReq) bool {
 }
 
 func (s *session) onGroupCreate(seq uint16, m *imgroup.IMGroupCreateReq) bool {
+	if m.GetGroupType() == imbase.GroupType_GROUP_TYPE_NORMAL {
+		return true // not for clients to make, and not answered
+	}
 	s.send(client.CmdGroupCreateRsp, seq,
 		&imgroup.IMGroupCreateRsp{UserId: &s.user, ResultCode: new(failed), GroupName: m.GroupName})
 	return true
