@@ -118,7 +118,7 @@ func readDetail(t *testing.T, kind uint32) {
 	unread(1)
 	// Beyond the newest is the newest: what comes later is unread.
 	read(1<<32 - 1)
-	own.await(0x0304, 0)
+	own.expect(0x0304, 0, ack(me.id, peer.id, 5))
 	unread(0)
 	dp.sends(me, []byte("later"), d, own)
 	unread(1)

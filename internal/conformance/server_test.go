@@ -30,6 +30,7 @@ var flagSilence = flag.Duration("silence", 17*time.Second,
 // server is a whole godwit in this process.
 type server struct {
 	clients, http string
+	tls           string // empty: none
 	people        *admin.Client
 	stop          func() error
 }
@@ -79,13 +80,15 @@ func (l *logged) tail() string {
 	return string(all[max(0, len(all)-4000):])
 }
 
-// start runs a server over a new directory, and waits until clients may come.
+// start runs a server and waits until clients may come. Its directory is a new one, gone
+// in the end, unless edit names another.
 func start(edit func(*up.Config)) (*server, error) {
 	dir, err := os.MkdirTemp("", "godwit-conformance-")
 	if err != nil {
 		return nil, err
 	}
 	lines, out := io.Pipe()
+	remove := func() error { return os.RemoveAll(dir) }
 	log := &logged{}
 	cfg := up.Config{
 		DataDir: dir, Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0",
@@ -109,7 +112,7 @@ func start(edit func(*up.Config)) (*server, error) {
 		if err != nil {
 			err = fmt.Errorf("%w\n%s", err, log.tail())
 		}
-		return errors.Join(err, os.RemoveAll(dir))
+		return errors.Join(err, remove())
 	})}
 	in := bufio.NewScanner(lines)
 	for in.Scan() {
@@ -122,10 +125,12 @@ func start(edit func(*up.Config)) (*server, error) {
 				s.clients = v
 			case "http":
 				s.http = v
+			case "tls":
+				s.tls = v
 			}
 		}
 		go func() { _, _ = io.Copy(io.Discard, lines) }()
-		addr, token, err := datadir.FindAdmin(dir)
+		addr, token, err := datadir.FindAdmin(cfg.DataDir)
 		if err != nil {
 			return nil, errors.Join(err, s.stop())
 		}

@@ -30,6 +30,7 @@ var details = map[uint16]func(t *testing.T, kind uint32){
 	0x0309: historyDetail,
 	0x030b: latestDetail,
 	0x030d: byIDsDetail,
+	0x0405: groupCreateDetail,
 	0x0701: heartbeatDetail,
 }
 
@@ -291,11 +292,11 @@ func pcNoticeDetail(t *testing.T, kind uint32) {
 	p := main.person(t)
 	on, off := ct.Body(nil).Num(1, p.id).Num(2, 1), ct.Body(nil).Num(1, p.id).Num(2, 2)
 	if !mobile(kind) {
-		d := main.login(t, p, kind)
+		main.login(t, p, kind)
 		phone := main.login(t, p, acrossFrom(kind))
 		phone.expect(0x020e, 0, on) // a phone that comes where a PC is
 		phone.Close()
-		d = main.login(t, p, classmate(kind))
+		d := main.login(t, p, classmate(kind))
 		d.quiet("no 0x020e to a PC")
 		return
 	}
@@ -313,6 +314,15 @@ func pcNoticeDetail(t *testing.T, kind uint32) {
 	pc.Close()
 	newer.expect(0x020e, 0, off)
 	newer.quiet("one notice for each change")
+}
+
+// groupCreateDetail: a fixed group is not for clients to make; asked for one, the original is
+// silent.
+func groupCreateDetail(t *testing.T, kind uint32) {
+	me := main.person(t)
+	d := main.login(t, me, kind)
+	d.request(0x0405, 3, ct.Body(nil).Num(1, me.id).Num(2, 1).Text(3, "fixed").Text(4, "").Num(5, me.id))
+	d.quiet("a fixed group")
 }
 
 func heartbeatDetail(t *testing.T, kind uint32) {
