@@ -42,6 +42,9 @@ const (
 	MaxName        = commands.MaxName // characters of a login name
 	MaxPassword    = 256              // bytes of a password
 	MaxNick        = commands.MaxNick // characters of a nick
+	// MaxNumber of a person who is given one: the next free number is above the greatest,
+	// and once the last 32-bit number is somebody's nobody can be added any more.
+	MaxNumber = 1<<31 - 1
 )
 
 // Refusals and failures that a backend tells apart. Whatever wraps none of them is

@@ -13,10 +13,16 @@ func (p NewPerson) Check() error {
 		return err
 	}
 	if err := CheckPassword(p.Password); err != nil {
-		return fmt.Errorf("%s: %w", p.Name, err)
+		return err
 	}
-	if !utf8.ValidString(p.Nick) || utf8.RuneCountInString(p.Nick) > MaxNick || strings.ContainsFunc(p.Nick, unicode.IsControl) {
-		return invalidf("nick %q of %s: give at most %d printable characters", p.Nick, p.Name, MaxNick)
+	bad := func(r rune) bool {
+		return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
+	}
+	if !utf8.ValidString(p.Nick) || utf8.RuneCountInString(p.Nick) > MaxNick || strings.ContainsFunc(p.Nick, bad) {
+		return invalidf("nick %q: give at most %d printable characters", p.Nick, MaxNick)
+	}
+	if p.Number > MaxNumber {
+		return invalidf("number %d: give at most %d, since the next free number is above the greatest", p.Number, MaxNumber)
 	}
 	return nil
 }

@@ -226,15 +226,25 @@ func (c *Client) do(ctx context.Context, method, path, kind string, body io.Read
 	resp, err := c.http.Do(req)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("nothing answers at %s: is the server running?", strings.TrimSuffix(c.base, "/api/v1"))
+		return nil, fmt.Errorf("nothing answers at %s: is the server running?", c.server())
 	case err != nil:
-		return nil, err
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			err = u.Err // it says the same address once more
+		}
+		return nil, fmt.Errorf("no answer from the admin API at %s: %w", c.server(), err)
 	case resp.StatusCode/100 == 2:
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	p := &Problem{Title: "the admin API answered " + resp.Status, Status: resp.StatusCode}
+	p := &Problem{}
 	// Something else may stand at the address: then the status has to do.
-	_ = json.NewDecoder(io.LimitReader(resp.Body, MaxBody)).Decode(p)
+	if json.NewDecoder(io.LimitReader(resp.Body, MaxBody)).Decode(p) != nil || p.Title == "" {
+		p = &Problem{Title: fmt.Sprintf("%s answered %s: is that the admin API of a server?", c.server(), resp.Status)}
+	}
+	if p.Status = resp.StatusCode; p.Status == http.StatusUnauthorized {
+		p.Detail = fmt.Sprintf("the server at %s refuses the token: give the file admin.token of its data directory", c.server())
+	}
 	return nil, p
 }
+
+func (c *Client) server() string { return strings.TrimSuffix(c.base, "/api/v1") }

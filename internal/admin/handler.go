@@ -104,7 +104,7 @@ func NewHandler(cfg Config) http.Handler {
 		api.Handle(pattern, h.answer(serve))
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/api/v1/", h.authorised(api))
+	mux.Handle("/api/v1/", h.authorised(known(api)))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", h.readyz)
 	if cfg.Metrics != nil {
@@ -130,6 +130,35 @@ func (h *handler) authorised(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
+
+// known answers what the API does not have with a problem document, as it does all else.
+func known(api *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := api.Handler(r); pattern != "" {
+			api.ServeHTTP(w, r)
+			return
+		}
+		said := refusedRequest{header: make(http.Header), status: http.StatusNotFound}
+		api.ServeHTTP(&said, r)
+		p := &Problem{Type: "urn:godwit:problem:no-such-request", Title: "No such request", Status: said.status,
+			Detail: fmt.Sprintf("the API has no %s", r.URL.Path)}
+		if allow := said.header.Get("Allow"); allow != "" {
+			w.Header().Set("Allow", allow)
+			p.Detail = fmt.Sprintf("%s takes %s, not %s", r.URL.Path, allow, r.Method)
+		}
+		writeProblem(w, p)
+	})
+}
+
+// refusedRequest hears how a mux refuses a request.
+type refusedRequest struct {
+	header http.Header
+	status int
+}
+
+func (r *refusedRequest) Header() http.Header         { return r.header }
+func (r *refusedRequest) WriteHeader(status int)      { r.status = status }
+func (r *refusedRequest) Write(b []byte) (int, error) { return len(b), nil }
 
 // answer runs a handler and turns its error into a problem document.
 func (h *handler) answer(serve func(http.ResponseWriter, *http.Request) error) http.Handler {

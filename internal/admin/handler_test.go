@@ -250,6 +250,8 @@ func TestBadRequestsReachNobody(t *testing.T) {
 		"no password":        {"POST", "/api/v1/people", `{"name":"bob"}`},
 		"password too long":  {"POST", "/api/v1/people/bob/password", `{"password":"` + long + `"}`},
 		"nick with a bell":   {"POST", "/api/v1/people", `{"name":"bob","password":"x","nick":"\u0007"}`},
+		"nick turned round":  {"POST", "/api/v1/people", `{"name":"bob","password":"x","nick":"\u202egnp"}`},
+		"last number of all": {"POST", "/api/v1/people", `{"name":"bob","password":"x","number":4294967295}`},
 		"body too large":     {"POST", "/api/v1/people", `{"name":"bob","password":"` + strings.Repeat("x", MaxBody) + `"}`},
 		"after is no number": {"GET", "/api/v1/people?after=x", ""},
 		"verify is no bool":  {"POST", "/api/v1/replay?verify=maybe", ""},
@@ -262,6 +264,22 @@ func TestBadRequestsReachNobody(t *testing.T) {
 	}
 	if len(p.calls) > 0 {
 		t.Errorf("calls got through: %v", p.calls)
+	}
+}
+
+func TestWhatTheAPIDoesNotHaveIsAProblemDocument(t *testing.T) {
+	_, srv := start(t, &fakePeople{}, &fakeServer{})
+	for path, want := range map[string]int{"GET /api/v1/none": 404, "GET /api/v1/people/x/password": 405, "PATCH /api/v1/people": 405} {
+		method, path, _ := strings.Cut(path, " ")
+		resp := request(t, srv, method, path, "", token)
+		var p Problem
+		err := json.NewDecoder(resp.Body).Decode(&p)
+		if err != nil || resp.StatusCode != want || p.Status != want || !strings.Contains(p.Detail, path) {
+			t.Errorf("%s %s: %d %+v, %v", method, path, resp.StatusCode, p, err)
+		}
+		if allow := resp.Header.Get("Allow"); (allow != "") != (want == 405) {
+			t.Errorf("%s %s: Allow %q", method, path, allow)
+		}
 	}
 }
 
@@ -323,6 +341,18 @@ func TestReplayIsStreamed(t *testing.T) {
 		if _, err := c.Replay(t.Context(), true, func(string, uint64, uint64) {}); err == nil || !strings.Contains(err.Error(), "one is running") {
 			t.Errorf("early %v: %v", early, err)
 		}
+	}
+}
+
+func TestClientSaysWhoseTokenIsWrong(t *testing.T) {
+	_, srv := start(t, &fakePeople{}, &fakeServer{})
+	if _, err := NewClient(srv.URL, "wrong").Status(t.Context()); err == nil || err.Error() != "the server at "+srv.URL+" refuses the token: give the file admin.token of its data directory" {
+		t.Errorf("error %v", err)
+	}
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	if _, err := NewClient(other.URL, token).Status(t.Context()); err == nil || err.Error() != other.URL+" answered 404 Not Found: is that the admin API of a server?" {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -300,6 +300,13 @@ func TestAdminAndTokenFileReachAServerWithoutItsDirectory(t *testing.T) {
 	}
 }
 
+func TestAdminWithoutATokenSaysWhatIsMissing(t *testing.T) {
+	r := runWith(t, "", "user", "list", "--admin", "127.0.0.1:1", "--data", t.TempDir())
+	if r.code != ExitError || r.out != "" || strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, "--token-file") {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestReplayAsksARunningServer(t *testing.T) {
 	data, _ := running(t, server{equal: true})
 	if r := runWith(t, "", "replay", "--verify", "--data", data); r.code != 0 || !strings.Contains(r.out, "all views are equal") {
@@ -328,6 +335,9 @@ func TestVersionAndCompletion(t *testing.T) {
 		t.Errorf("%d, %d bytes", r.code, len(r.out))
 	}
 	if r := runWith(t, "", "__complete", "user", "a"); !strings.Contains(r.out, "add\t") {
+		t.Errorf("%+v", r)
+	}
+	if r := runWith(t, "", "__complete", "up", "--durability", ""); !strings.HasPrefix(r.out, "disk\nos\n") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"godwit/internal/config"
@@ -114,6 +115,7 @@ durable log; everything else it knows is derived from that log and can be replay
 		newBench(streams), newReplay(streams), newVersion(streams))
 	root.SetHelpTemplate(root.HelpTemplate() + helpFooter)
 	explainArgs(root)
+	completeWords(root)
 	return root
 }
 
@@ -149,6 +151,18 @@ func explainArgs(cmd *cobra.Command) {
 	}
 	for _, sub := range cmd.Commands() {
 		explainArgs(sub)
+	}
+}
+
+// completeWords lets a shell complete the values of flags that take one of a few words.
+func completeWords(cmd *cobra.Command) {
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if words := strings.Split(f.Value.Type(), "|"); len(words) > 1 {
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+		}
+	})
+	for _, sub := range cmd.Commands() {
+		completeWords(sub)
 	}
 }
 

@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -38,6 +41,9 @@ func (t *target) client() (*admin.Client, error) {
 		return admin.NewClient(addr, token), nil
 	}
 	token, err := datadir.ReadToken(t.tokenFile())
+	if errors.Is(err, fs.ErrNotExist) && t.token == "" {
+		return nil, fmt.Errorf("--admin is given and %s does not exist: give the server's admin.token with --token-file, or its --data", t.tokenFile())
+	}
 	if err != nil {
 		return nil, err
 	}

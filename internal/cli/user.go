@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -224,17 +225,19 @@ func newUserList(streams IO) *cobra.Command {
 				return nil
 			}
 			w := tabwriter.NewWriter(streams.Out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NUMBER\tNAME\tNICK\tSTATE")
+			header := sync.OnceFunc(func() { fmt.Fprintln(w, "NUMBER\tNAME\tNICK\tSTATE") })
 			for p, err := range c.All(cmd.Context()) {
 				if err != nil {
 					return errors.Join(w.Flush(), err)
 				}
+				header()
 				state := "enabled"
 				if p.Disabled {
 					state = "disabled"
 				}
 				fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", p.Number, p.Name, p.Nick, state)
 			}
+			header()
 			return w.Flush()
 		},
 	}

@@ -164,7 +164,7 @@ func settings(c *cobra.Command) []string {
 
 // suggest names the known key that is nearest, if one is near.
 func suggest(key string, known []string) string {
-	best, least := "", 4
+	best, least := "", 1+max(1, min(3, len(key)/3)) // half of a short word is no typing error
 	for _, k := range known {
 		if d := distance(key, k); d < least {
 			best, least = k, d
