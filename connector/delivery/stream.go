@@ -33,6 +33,7 @@ type stream struct {
 	s     event.Stream
 	epoch event.ID
 	seen  uint64 // every position up to here has been worked off
+	parts uint32 // and so many frames with parts of the record after it
 
 	state state
 	gen   uint64 // of refills; an older one must not touch anything
@@ -209,13 +210,9 @@ func (st *stream) onFrame(f *frame.Frame, size int) {
 		return // of a term this node does not listen to
 	case st.state == refilling:
 		st.holdBack(f, size)
-	case f.To <= st.seen:
-		if f.To == st.seen && !st.s.IsConversation() {
-			// Part of a record that is too large for one frame. Whoever loses the rest
-			// resyncs, and the same is told twice; of these streams that does no harm.
-			st.work(f.Outcomes, f.Deliveries)
-		}
-	case f.From > st.seen:
+	case f.To < st.seen, f.To == st.seen && st.s.IsConversation():
+		return
+	case f.From > st.seen, f.From == st.seen && f.Parts != st.parts:
 		st.n.stats.Holes++
 		st.n.log.Info("hole in the frames, refilling", "stream", st.s, "seen", st.seen, "from", f.From)
 		st.holdBack(f, size)
@@ -223,6 +220,11 @@ func (st *stream) onFrame(f *frame.Frame, size int) {
 	default:
 		st.work(f.Outcomes, f.Deliveries)
 		st.moveSeen(f.To)
+		if k := len(f.Deliveries); k > 0 && f.Deliveries[k-1].Sequence > f.To {
+			// Part of a record that is too large for one frame. Whoever loses another
+			// resyncs, and the same is told twice; of these streams that does no harm.
+			st.parts++
+		}
 	}
 }
 
@@ -261,7 +263,7 @@ func (st *stream) moveSeen(to uint64) {
 	if to <= st.seen {
 		return
 	}
-	st.seen = to
+	st.seen, st.parts = to, 0
 	st.waiters = slices.DeleteFunc(st.waiters, func(w waiter) bool {
 		if w.sequence <= to {
 			w.done <- nil
@@ -499,6 +501,7 @@ func (st *stream) adopt(owner string, e *frame.HeartbeatStream) {
 // refill begins to read what lies between seen and the owner's fold. n.mu is held.
 func (st *stream) refill(after time.Duration) {
 	st.state = refilling
+	st.parts = 0
 	st.gen++
 	st.n.stats.Refills++
 	gen, ctx := st.gen, st.n.lifeCtx

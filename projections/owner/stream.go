@@ -41,6 +41,7 @@ type stream struct {
 type node struct {
 	life    event.ID
 	to      uint64            // end of the last frame sent
+	parts   uint32            // frames sent with parts of record to + 1
 	users   map[uint32]uint64 // attached users, and the counter of their attach
 	digest  uint64
 	counter uint64 // newest request that was applied
@@ -356,19 +357,25 @@ func (n *node) deliver(d *frame.Delivery) {
 }
 
 // deliverPart delivers what one record may bring more of than fits into a frame: a
-// lost node ends all its sessions. A part moves no position; of these streams a
-// node may be told the same twice.
+// lost node ends all its sessions. A part moves no position, so parts are counted; of
+// these streams a node may be told the same twice.
 func (st *stream) deliverPart(n *node, d *frame.Delivery) {
 	n.deliver(d)
-	if n.size > frameSoftLimit {
-		st.send(n, max(n.to, d.Sequence-1))
+	if n.size <= frameSoftLimit {
+		return
 	}
+	to, before := max(n.to, d.Sequence-1), n.parts
+	if to > n.to {
+		before = 0
+	}
+	st.send(n, to)
+	n.parts = before + 1
 }
 
 // send closes the node's frame at position to and pushes it; st.mu is held.
 func (st *stream) send(n *node, to uint64) {
 	f := &n.next
-	f.Stream, f.Term, f.From, f.To = uint32(st.s), st.term, n.to, to
+	f.Stream, f.Term, f.From, f.To, f.Parts = uint32(st.s), st.term, n.to, to, n.parts
 	epoch := st.view.Epoch()
 	f.Epoch = epoch[:]
 	var err error
@@ -380,7 +387,7 @@ func (st *stream) send(n *node, to uint64) {
 		// The node finds the hole by the next frame or heartbeat and refills.
 		st.p.log.Warn("frame not sent", "view", st.fold.Name(), "life", n.life, "err", err)
 	}
-	n.to = to
+	n.to, n.parts = to, 0
 	n.size = 0
 	clear(f.Outcomes)
 	clear(f.Deliveries)

@@ -884,14 +884,17 @@ func (x *PersonChanged) GetFriends() bool {
 
 // Frame covers the positions (from, to] of one stream for one node.
 type Frame struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Stream        uint32                 `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"` // stream number: 0 PEOPLE, 1 PRESENCE, 2+pp CONVERSATION-pp
-	Term          *Term                  `protobuf:"bytes,2,opt,name=term,proto3" json:"term,omitempty"`
-	Epoch         []byte                 `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the stream, 16 bytes
-	From          uint64                 `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"`
-	To            uint64                 `protobuf:"varint,5,opt,name=to,proto3" json:"to,omitempty"`
-	Outcomes      []*Outcome             `protobuf:"bytes,6,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
-	Deliveries    []*Delivery            `protobuf:"bytes,7,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Stream     uint32                 `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"` // stream number: 0 PEOPLE, 1 PRESENCE, 2+pp CONVERSATION-pp
+	Term       *Term                  `protobuf:"bytes,2,opt,name=term,proto3" json:"term,omitempty"`
+	Epoch      []byte                 `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the stream, 16 bytes
+	From       uint64                 `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"`
+	To         uint64                 `protobuf:"varint,5,opt,name=to,proto3" json:"to,omitempty"`
+	Outcomes   []*Outcome             `protobuf:"bytes,6,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	Deliveries []*Delivery            `protobuf:"bytes,7,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// How many frames have gone before with parts of record from + 1, when that is too
+	// large for one. Such a frame holds deliveries beyond its to.
+	Parts         uint32 `protobuf:"varint,8,opt,name=parts,proto3" json:"parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -973,6 +976,13 @@ func (x *Frame) GetDeliveries() []*Delivery {
 		return x.Deliveries
 	}
 	return nil
+}
+
+func (x *Frame) GetParts() uint32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
 }
 
 // Heartbeat is sent by every owner process to every node four times a second, on
@@ -2109,7 +2119,7 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"\x04user\x18\x01 \x01(\rR\x04user\x12 \n" +
 	"\vcredentials\x18\x02 \x01(\bR\vcredentials\x12/\n" +
 	"\x06reason\x18\x03 \x01(\x0e2\x17.godwit.event.EndReasonR\x06reason\x12\x18\n" +
-	"\afriends\x18\x04 \x01(\bR\afriends\"\xec\x01\n" +
+	"\afriends\x18\x04 \x01(\bR\afriends\"\x82\x02\n" +
 	"\x05Frame\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\rR\x06stream\x12&\n" +
 	"\x04term\x18\x02 \x01(\v2\x12.godwit.frame.TermR\x04term\x12\x14\n" +
@@ -2119,7 +2129,8 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"\boutcomes\x18\x06 \x03(\v2\x15.godwit.frame.OutcomeR\boutcomes\x126\n" +
 	"\n" +
 	"deliveries\x18\a \x03(\v2\x16.godwit.frame.DeliveryR\n" +
-	"deliveries\"Z\n" +
+	"deliveries\x12\x14\n" +
+	"\x05parts\x18\b \x01(\rR\x05parts\"Z\n" +
 	"\tHeartbeat\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x127\n" +
 	"\astreams\x18\x02 \x03(\v2\x1d.godwit.frame.HeartbeatStreamR\astreams\"\xdb\x01\n" +
