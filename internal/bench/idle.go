@@ -53,6 +53,14 @@ func (r *IdleReport) Write(w io.Writer) {
 // heartbeatEvery keeps a PC session alive (120 s) with room to spare.
 const heartbeatEvery = 50 * time.Second
 
+// beat sends a heartbeat of a session that is logged in.
+func (s *session) beat() {
+	if s.open {
+		s.conn.out = pdu.Append(s.conn.out, client.Service(client.CmdHeartBeat), client.CmdHeartBeat, 0, nil)
+		s.conn.queue()
+	}
+}
+
 // Run logs in, waits and measures.
 func (c Idle) Run(ctx context.Context, o Options) (*IdleReport, error) {
 	o.complete()
@@ -103,16 +111,12 @@ func (c Idle) Run(ctx context.Context, o Options) (*IdleReport, error) {
 	o.Log.Info("logging in", "people", len(accounts))
 	start := time.Now()
 	e.enter(sessions...)
-	heartbeat := pdu.Append(nil, client.Service(client.CmdHeartBeat), client.CmdHeartBeat, 0, nil)
 	beat := 0 // next session to send a heartbeat
 	told := false
 	err = l.run(ctx, func(now time.Time) (time.Duration, bool) {
 		// A part of the sessions at each turn, so that all have had theirs in time.
 		for due := int(now.Sub(start).Seconds() / heartbeatEvery.Seconds() * float64(len(sessions))); beat < due; beat++ {
-			if s := sessions[beat%len(sessions)]; s.open {
-				s.conn.out = append(s.conn.out, heartbeat...)
-				s.conn.queue()
-			}
+			sessions[beat%len(sessions)].beat()
 		}
 		if in < len(sessions) && failed == nil {
 			e.expire(sessions[:min(in+2*o.Parallel, len(sessions))], now, loginLimit)

@@ -402,13 +402,19 @@ func (b *oneOne) load(ctx context.Context) error {
 		b.pump(w, sinceEpoch(start))
 	}
 	m := meter{o: b.o}
-	last := start
+	last, beat := start, start
 	return b.l.run(ctx, func(now time.Time) (time.Duration, bool) {
 		if at := sinceEpoch(now); at >= b.from && !m.begun {
 			m.begin(ctx)
 		} else if at >= b.to && !m.ended {
 			m.end(ctx)
 			b.sending = false
+		}
+		if now.Sub(beat) >= heartbeatEvery { // who only receives is silent for the server
+			beat = now
+			for _, w := range b.writers {
+				w.peer.beat()
+			}
 		}
 		switch {
 		case m.err != nil:
