@@ -246,6 +246,9 @@ func newUserList(streams IO) *cobra.Command {
 	return cmd
 }
 
+// maxRefusals of an import are printed one by one.
+const maxRefusals = 50
+
 func newUserImport(streams IO) *cobra.Command {
 	var t target
 	cmd := &cobra.Command{
@@ -272,12 +275,16 @@ import that broke off can be run again. FILE - is standard input.`,
 						taken++
 						continue
 					}
-					refused++
-					bar.note("line %d: %s: %s", lines[r.Index], r.Name, r.Error)
+					if refused++; refused <= maxRefusals {
+						bar.note("line %d: %s: %s", lines[r.Index], r.Name, r.Error)
+					}
 				}
 				bar.set(uint64(p.Handled), uint64(len(people)))
 			})
 			bar.end()
+			if refused > maxRefusals {
+				fmt.Fprintf(streams.Err, "and %d more refusals\n", refused-maxRefusals)
+			}
 			fmt.Fprintf(streams.Out, "added %d, there already %d, refused %d, in %.1f s\n", added, taken, refused, time.Since(start).Seconds())
 			if err == nil && refused > 0 {
 				err = errSaid
