@@ -133,7 +133,7 @@ func TestPresenceIsResyncedInPages(t *testing.T) {
 	k := bustest.New(t)
 	w.owner(k)
 	a, b := w.node(k), w.node(k)
-	const users, orphans = 44_000, 44_000 // a listing takes some 27 bytes, a NATS message 1 MiB
+	const users, orphans = 60_000, 60_000 // a listing takes some 24 bytes, a NATS message 1 MiB
 	life := a.Life()
 	var left atomic.Int64
 	open := func(m *member) {
@@ -194,7 +194,7 @@ func TestLossOfALargeNodeIsTold(t *testing.T) {
 	k := bustest.New(t)
 	w.owner(k)
 	a, b := w.node(k), w.node(k)
-	const users = 80_000
+	const users = 120_000
 	gone := newID()
 	var left atomic.Int64
 	add := func(ev *event.Event) {
