@@ -1,6 +1,7 @@
 package up
 
 import (
+	"context"
 	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -58,7 +59,7 @@ func registerMetrics(r prometheus.Registerer, p *process) {
 				func() float64 { return float64(v.Committed()) }))
 	}
 	ready := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "godwit_ready", Help: "1 while the process can do its work."}, func() float64 {
-		if p.Ready(nil) != nil {
+		if p.Ready(context.Background()) != nil {
 			return 0
 		}
 		return 1
