@@ -52,14 +52,15 @@ func usersInfo(a *asking, m *imbuddy.IMUsersInfoReq) error {
 	return a.answer(client.CmdUsersInfoRsp, &imbuddy.IMUsersInfoRsp{UserId: &a.s.user, UserInfoList: fits(list)})
 }
 
-// allUsers is 0x0208. A directory that does not fit in one PDU goes out in several, all
-// answers to the one request, oldest change first. Each carries the time up to which
+// allUsers is 0x0208. A directory that does not fit in one PDU, and no other, since clients
+// may take the first for the whole answer, goes out in several, all answers to the one
+// request, oldest change first. Each carries the time up to which
 // a client that has it is complete, so that one that leaves in the middle can go on
 // from there.
 func allUsers(a *asking, m *imbuddy.IMAllUserReq) error {
 	asked := m.GetLatestUpdateTime()
 	since, sent := asked, false
-	var page []*query.Account
+	var list []*query.Account // not sent yet
 	send := func(list []*query.Account, latest uint32) error {
 		rsp := &imbuddy.IMAllUserRsp{UserId: &a.s.user, LatestUpdateTime: &latest}
 		for _, p := range list {
@@ -75,30 +76,31 @@ func allUsers(a *asking, m *imbuddy.IMAllUserReq) error {
 			return err
 		}
 		got := ans.GetAccounts()
-		page = page[:0]
 		for _, p := range got.GetAccounts() {
 			if asked > 0 || p.GetEmployment() != left {
-				page = append(page, p)
+				list = append(list, p)
 			}
 		}
 		more = got.GetMore() && got.GetLatest() > since
 		since = max(since, got.GetLatest())
-		for len(page) > 0 {
-			n := head(page)
+		for len(list) > 0 {
+			n := head(list)
+			if n == len(list) && more {
+				break // the next page may go into the same PDU
+			}
 			// Who changed in one second may be cut apart: then the time is that of the
 			// second before, unless it would tell the client that nothing has changed.
 			latest := since
-			if n < len(page) {
-				latest = page[n-1].GetUpdated()
-				if page[n].GetUpdated() == latest && latest-1 > asked {
+			if n < len(list) {
+				latest = list[n-1].GetUpdated()
+				if list[n].GetUpdated() == latest && latest-1 > asked {
 					latest--
 				}
 			}
-			if err := send(page[:n], latest); err != nil {
+			if err := send(list[:n], latest); err != nil {
 				return err
 			}
-			page = page[n:]
-			if len(page) > 0 || more {
+			if list = list[n:]; len(list) > 0 || more {
 				if err := a.flush(); err != nil {
 					return err
 				}
