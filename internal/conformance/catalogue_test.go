@@ -274,6 +274,7 @@ func TestCatalogueIsWhole(t *testing.T) {
 // required field missing, with enums outside their lists, with garbage, and with every kind of
 // sequence number; and what only servers send.
 func TestCommands(t *testing.T) {
+	t.Parallel()
 	t.Run("drive", func(t *testing.T) {
 		ids := make([]uint16, 0, len(catalogue))
 		for id := range catalogue {

@@ -3,6 +3,7 @@ package conformance
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -368,30 +369,34 @@ func TestAtMostAHundredSessions(t *testing.T) {
 	}
 }
 
-// TestALargeDirectoryComesInParts: every part is an answer to the request, carries a time
-// other than the one asked with, and together they are everybody.
-func TestALargeDirectoryComesInParts(t *testing.T) {
+// TestLargeDirectories: one that fits in a PDU comes in one, for clients may take the first
+// for the whole answer. Of a larger one every part is an answer to the request and carries
+// a time other than the one asked with; together they are everybody.
+func TestLargeDirectories(t *testing.T) {
 	t.Parallel()
 	s := other(t, nil)
-	const n = 1200
-	list := make([]admin.NewPerson, n)
-	for i := range list {
-		list[i] = admin.NewPerson{Name: fmt.Sprintf("clerk-%04d", i), Password: password1}
-	}
-	err := s.people.Import(t.Context(), list, func(p admin.ImportProgress) {
-		for _, r := range p.Refused {
-			t.Errorf("refused: %+v", r)
+	add := func(n int, name, nick string) {
+		t.Helper()
+		list := make([]admin.NewPerson, n)
+		for i := range list {
+			list[i] = admin.NewPerson{Name: fmt.Sprintf("%s%04d", name, i), Nick: nick, Password: password1}
 		}
-	})
-	if err != nil {
-		t.Fatal(err)
+		err := s.people.Import(t.Context(), list, func(p admin.ImportProgress) {
+			if len(p.Refused) > 0 {
+				t.Errorf("refused: %+v", p.Refused[0])
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	me := s.person(t)
 	d := s.login(t, me, ct.Windows)
-	for _, since := range []uint32{0, 1} {
-		seen, parts, latest := map[uint32]bool{}, 0, since
+	read := func(since uint32, n int) (parts int) {
+		t.Helper()
+		seen, latest := map[uint32]bool{}, since
 		d.request(0x0208, 0xff01, ct.Body(nil).Num(1, me.id).Num(2, since))
-		for len(seen) < n+1 {
+		for len(seen) < n {
 			p := d.await(0x0209, 0xff01)
 			if p.Length > 400<<10 {
 				t.Errorf("a part of %d bytes", p.Length)
@@ -411,10 +416,21 @@ func TestALargeDirectoryComesInParts(t *testing.T) {
 			parts++
 		}
 		d.quiet("the directory")
-		if parts < 2 {
-			t.Errorf("%d part", parts)
-		}
 		d.request(0x0208, 3, ct.Body(nil).Num(1, me.id).Num(2, latest))
 		d.expect(0x0209, 3, ct.Body(nil).Num(1, me.id).Num(2, latest))
+		return parts
+	}
+	const few, many = 1100, 1600
+	add(few, "clerk-", "")
+	for _, since := range []uint32{0, 1} {
+		if parts := read(since, 1+few); parts != 1 {
+			t.Errorf("%d people come in %d parts", few, parts)
+		}
+	}
+	add(many, strings.Repeat("员", 28), strings.Repeat("😀", 32))
+	for _, since := range []uint32{0, 1} {
+		if parts := read(since, 1+few+many); parts != 2 {
+			t.Errorf("%d people come in %d parts", few+many, parts)
+		}
 	}
 }

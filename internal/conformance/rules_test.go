@@ -265,7 +265,7 @@ func TestRule9NoAttachData(t *testing.T) {
 	}
 }
 
-// TestRule10LatestUpdateTime is in allUsersDetail and TestALargeDirectoryComesInParts; here
+// TestRule10LatestUpdateTime is in allUsersDetail and TestLargeDirectories; here
 // the answer to a time far back and to a future one.
 func TestRule10LatestUpdateTime(t *testing.T) {
 	t.Parallel()
