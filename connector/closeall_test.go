@@ -11,6 +11,7 @@ import (
 	"godwit/schema/client"
 	imlogin "godwit/schema/client/login"
 	"godwit/schema/event"
+	"godwit/schema/frame"
 	"godwit/schema/query"
 )
 
@@ -79,6 +80,20 @@ func TestPasswordChangeMissedWhileItLogsIn(t *testing.T) {
 		r.step(w)
 		if m := one[*imlogin.IMLoginRes](w, 1); m.GetResultCode() != 6 {
 			t.Errorf("let in with what was changed: %v", m)
+		}
+	})
+}
+
+// A session that the node gives up is not over in the log.
+func TestSessionGivenUpByTheNodeIsEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ann := r.login("ann", windows)
+		id := ann.s.Session()
+		r.srv.Handler().SessionOver(&frame.SessionOver{Session: id[:], User: 1, Reason: event.EndReason_END_REASON_SLOW})
+		r.step(ann)
+		if e := r.node.find("SessionEnded").GetSessionEnded(); !ann.over || e.GetReason() != event.EndReason_END_REASON_SLOW {
+			t.Errorf("closed %v, ended %v", ann.over, e)
 		}
 	})
 }

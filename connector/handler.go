@@ -26,7 +26,8 @@ func (srv *Server) Handler() delivery.Handler { return (*handlerOf)(srv) }
 
 type handlerOf Server
 
-// SessionOver ends a session that the log has ended.
+// SessionOver ends a session that the log has ended, or that the node gives up: then
+// the reason is that it was too slow, and the log has yet to be told.
 func (h *handlerOf) SessionOver(over *frame.SessionOver) {
 	srv := (*Server)(h)
 	id := event.ToID(over.GetSession())
@@ -36,7 +37,7 @@ func (h *handlerOf) SessionOver(over *frame.SessionOver) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.logEnded = true
+	s.logEnded = s.logEnded || over.GetReason() != event.EndReason_END_REASON_SLOW
 	if s.state == closing {
 		return
 	}

@@ -100,7 +100,8 @@ type Delivery struct {
 // Handler hears what concerns the whole node. Its methods are called under the
 // node's lock: they must not block and must not call the Node synchronously.
 type Handler interface {
-	// SessionOver: the log ended a session (of this node, as far as it knows).
+	// SessionOver: the log ended a session (of this node, as far as it knows); or, with
+	// the reason SLOW, the node gives it up, and its holder has to end it in the log.
 	SessionOver(over *frame.SessionOver)
 	// UserStatus: a user's desktop presence as of the PRESENCE sequence; newest wins.
 	UserStatus(user uint32, online bool, sequence uint64)
