@@ -41,6 +41,7 @@ func (p *Process) attach(_ context.Context, data []byte) []byte {
 		return nil
 	}
 	life := event.ToID(req.Life)
+	p.met(life)
 	var ans frame.AttachAnswer
 	for _, part := range req.Streams {
 		if st := p.streams[event.Stream(part.Stream)]; st != nil {
@@ -189,6 +190,7 @@ func (p *Process) resync(ctx context.Context, data []byte) []byte {
 	if st == nil || st.s.IsConversation() {
 		return nil
 	}
+	p.met(event.ToID(req.Life))
 	ans, err := st.resync(ctx, &req)
 	if err != nil {
 		p.log.Warn("resync not answered", "view", st.fold.Name(), "err", err)

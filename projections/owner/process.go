@@ -207,13 +207,24 @@ func (p *Process) heard(data []byte) {
 	p.mu.Lock()
 	_, known := p.lives[life]
 	if b.Stopping {
-		delete(p.lives, life)
+		if known {
+			p.lives[life] = time.Time{} // forgotten with what the streams know of it
+		}
 	} else {
 		p.lives[life] = time.Now()
 	}
 	p.mu.Unlock()
 	if !known && !b.Stopping {
 		p.heartbeat(life)
+	}
+}
+
+// met notes a node that attaches, so that it is forgotten also if it is never heard.
+func (p *Process) met(life event.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, known := p.lives[life]; !known {
+		p.lives[life] = time.Now()
 	}
 }
 
