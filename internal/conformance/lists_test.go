@@ -9,6 +9,7 @@ import (
 
 	ct "godwit/connector/connectortest"
 	"godwit/internal/admin"
+	"godwit/internal/up"
 )
 
 // voicePreview is the protocol's own text for a voice message in a list.
@@ -374,7 +375,7 @@ func TestAtMostAHundredSessions(t *testing.T) {
 // a time other than the one asked with; together they are everybody.
 func TestLargeDirectories(t *testing.T) {
 	t.Parallel()
-	s := other(t, nil)
+	s := other(t, func(*up.Config) {})
 	add := func(n int, name, nick string) {
 		t.Helper()
 		list := make([]admin.NewPerson, n)
@@ -420,7 +421,7 @@ func TestLargeDirectories(t *testing.T) {
 		d.expect(0x0209, 3, ct.Body(nil).Num(1, me.id).Num(2, latest))
 		return parts
 	}
-	const few, many = 1100, 1600
+	const few, many = 600, 1600
 	add(few, "clerk-", "")
 	for _, since := range []uint32{0, 1} {
 		if parts := read(since, 1+few); parts != 1 {

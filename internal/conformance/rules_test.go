@@ -205,7 +205,7 @@ func TestRule7AckFirst(t *testing.T) {
 	me, peer := main.person(t), main.person(t)
 	d, dp := main.login(t, me, ct.Windows), main.login(t, peer, ct.Android)
 	id := uint32(0)
-	for i := range uint16(100) {
+	for i := range uint16(30) {
 		d.request(0x0301, i+1, text(0, peer.id, 0, 0, 1, []byte("ping")))
 		dp.await(0x0301, 0)
 		dp.request(0x0301, i+1, text(0, me.id, 0, 0, 1, []byte("pong")))

@@ -143,7 +143,10 @@ func start(edit func(*up.Config)) (*server, error) {
 // other is a server with settings of its own.
 func other(t *testing.T, edit func(*up.Config)) *server {
 	t.Helper()
-	s, err := start(edit)
+	s, err := start(func(c *up.Config) {
+		c.Partitions = 2 // of eight the first server has enough
+		edit(c)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
