@@ -288,19 +288,36 @@ func waitFor(ctx context.Context, req *query.Request) (context.Context, context.
 
 // answer waits for the asked position and answers from the committed state.
 func (st *stream) answer(ctx context.Context, req *query.Request) *query.Answer {
+	var at *query.AtLeast
+	otherEpoch := func(epoch event.ID) *query.Answer {
+		if at == nil || len(at.Epoch) == 0 || event.ToID(at.Epoch) == epoch {
+			return nil
+		}
+		return &query.Answer{Code: query.Code_CODE_EPOCH, Error: fmt.Sprintf("%s is of another epoch", st.s)}
+	}
 	for _, al := range req.AtLeast {
-		if event.Stream(al.Stream) != st.s {
-			continue
+		if event.Stream(al.Stream) == st.s && (at == nil || at.Sequence < al.Sequence) {
+			at = al
 		}
-		if epoch := st.view.Epoch(); len(al.Epoch) > 0 && event.ToID(al.Epoch) != epoch {
-			return &query.Answer{Code: query.Code_CODE_EPOCH, Error: fmt.Sprintf("%s is of another epoch", st.s)}
-		}
-		if err := st.view.WaitCommitted(ctx, al.Sequence); err != nil {
+	}
+	if refused := otherEpoch(st.view.Epoch()); refused != nil {
+		return refused
+	}
+	if at != nil {
+		if err := st.view.WaitCommitted(ctx, at.Sequence); err != nil {
 			return &query.Answer{Code: query.Code_CODE_BEHIND, Error: fmt.Sprintf("%s: %v", st.s, err)}
 		}
 	}
 	var ans *query.Answer
 	err := st.view.Read(func(r *view.Reader) error {
+		// The view may have been dropped since.
+		if ans = otherEpoch(r.Epoch()); ans != nil {
+			return nil
+		}
+		if r.Sequence() < at.GetSequence() {
+			ans = &query.Answer{Code: query.Code_CODE_BEHIND, Error: fmt.Sprintf("%s: %v", st.s, view.ErrReset)}
+			return nil
+		}
 		ans = st.fold.Answer(r, req)
 		ans.At = []*query.AtLeast{r.At(st.s)}
 		return nil
