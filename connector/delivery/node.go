@@ -78,7 +78,8 @@ type Node struct {
 	counter   uint64   // of attach requests
 	kick      chan struct{}
 	heardOwn  time.Time
-	checking  bool
+	checking  bool // whether the life still counts
+	again     bool // and once more, for what was heard meanwhile
 	stats     Stats
 
 	fmu      sync.Mutex
@@ -732,7 +733,11 @@ func (n *Node) beatLoop(ctx context.Context) error {
 // suspectLife has the node ask whether its life is still live; to be called when
 // the log says something that only fits a life that is over.
 func (n *Node) suspectLife() {
-	if !n.checking && !n.stopped {
+	switch {
+	case n.stopped:
+	case n.checking:
+		n.again = true // the log may have been asked before
+	default:
 		n.checking = true
 		ctx := n.ctx
 		n.wg.Go(func() { n.checkLife(ctx) })
@@ -741,43 +746,54 @@ func (n *Node) suspectLife() {
 
 // checkLife asks the log whether this life still counts, and goes on or starts anew.
 func (n *Node) checkLife(ctx context.Context) {
-	defer func() {
+	for {
 		n.mu.Lock()
-		n.checking = false
+		n.again = false
 		n.mu.Unlock()
-	}()
-	for ctx.Err() == nil {
-		n.mu.Lock()
-		starting := n.starting
-		if starting || n.stopped {
-			n.setSuspended(false) // the log has not told of this life yet
-		}
-		over := starting || n.stopped
-		n.mu.Unlock()
-		if over {
-			return
-		}
-		live, err := n.lifeIsLive(ctx)
+		err := n.checkLifeOnce(ctx)
 		if err != nil {
 			n.log.Warn("node life not verified", "err", err)
 			sleep(ctx, time.Second)
-			continue
-		}
-		if !live {
-			n.restartLife()
-			return
 		}
 		n.mu.Lock()
-		if !n.live && !n.starting {
-			// The outcome of NodeStarted was lost, with a rolled back stream's positions,
-			// but the log holds it.
-			n.live = true
-			n.checkStarted()
+		if ctx.Err() != nil || err == nil && !n.again {
+			n.checking = false
+			n.mu.Unlock()
+			return
 		}
-		n.setSuspended(false)
 		n.mu.Unlock()
-		return
 	}
+}
+
+func (n *Node) checkLifeOnce(ctx context.Context) error {
+	n.mu.Lock()
+	starting := n.starting
+	if starting || n.stopped {
+		n.setSuspended(false) // the log has not told of this life yet
+	}
+	over := starting || n.stopped
+	n.mu.Unlock()
+	if over {
+		return nil
+	}
+	live, err := n.lifeIsLive(ctx)
+	if err != nil {
+		return err
+	}
+	if !live {
+		n.restartLife()
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.live && !n.starting {
+		// The outcome of NodeStarted was lost, with a rolled back stream's positions,
+		// but the log holds it.
+		n.live = true
+		n.checkStarted()
+	}
+	n.setSuspended(false)
+	return nil
 }
 
 func (n *Node) lifeIsLive(ctx context.Context) (bool, error) {
