@@ -459,6 +459,10 @@ func (st *stream) forget(life event.ID) {
 }
 
 func (st *stream) ready() error {
+	// First, as a fold that waits for the disk holds the lock.
+	if err := st.view.Healthy(); err != nil {
+		return err
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	switch {
@@ -467,5 +471,5 @@ func (st *stream) ready() error {
 	case st.term == nil:
 		return fmt.Errorf("view %s does not fan out yet", st.fold.Name())
 	}
-	return st.view.Healthy()
+	return nil
 }
