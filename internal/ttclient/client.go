@@ -424,12 +424,24 @@ func (c *Client) MarkRead(peer, id uint32) error {
 	})
 }
 
-// Users are the people that changed since a time, and the time to ask with next.
-func (c *Client) Users(ctx context.Context, since uint32) ([]*imbase.UserInfo, uint32, error) {
-	a, err := ask[*imbuddy.IMAllUserRsp](ctx, c, client.CmdAllUserReq, &imbuddy.IMAllUserReq{
-		UserId: new(c.ID()), LatestUpdateTime: &since,
-	})
-	return a.GetUserList(), a.GetLatestUpdateTime(), err
+// Users are the people that changed since a time, and the time to ask with next. A
+// directory that does not fit in one PDU comes in several; what is behind the first is
+// asked for again from where it ended, since nothing says which is the last.
+func (c *Client) Users(ctx context.Context, since uint32) (all []*imbase.UserInfo, latest uint32, err error) {
+	for {
+		a, err := ask[*imbuddy.IMAllUserRsp](ctx, c, client.CmdAllUserReq, &imbuddy.IMAllUserReq{
+			UserId: new(c.ID()), LatestUpdateTime: &since,
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+		all = append(all, a.GetUserList()...)
+		latest = a.GetLatestUpdateTime()
+		if latest <= since || proto.Size(a) < pdu.MaxAfterLogin/2 {
+			return all, latest, nil
+		}
+		since = latest
+	}
 }
 
 // statusBatch is how many people original clients ask about at once.

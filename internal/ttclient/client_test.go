@@ -295,3 +295,40 @@ func TestTLS(t *testing.T) {
 		t.Errorf("number %d", c.ID())
 	}
 }
+
+// A directory of three PDUs, of which the server sends all at once and the client takes
+// the first.
+func TestADirectoryOfSeveralPDUsIsTakenWhole(t *testing.T) {
+	pages := []connectortest.Body{nil, nil, nil}
+	const each = 4000
+	for i := range uint32(2*each + 10) {
+		n := min(i/each, 2)
+		if len(pages[n]) == 0 {
+			pages[n] = pages[n].Num(1, 7).Num(2, 100*(n+1))
+		}
+		pages[n] = pages[n].Bytes(3, userInfo(1000+i).Text(4, "http://somewhere/a/picture"))
+	}
+	c := login(t, options(serve(t, func(p *peer) {
+		if !p.letIn() {
+			return
+		}
+		for {
+			req, err := p.next()
+			if err != nil {
+				return
+			}
+			m, err := connectortest.ParseMessage(req.Body)
+			if err != nil || req.Command != 0x0208 {
+				p.t.Errorf("request %+v, %v", req, err)
+				return
+			}
+			for _, page := range pages[m.Num(2)/100:] {
+				p.send(2, 0x0209, req.Seq, page)
+			}
+		}
+	})))
+	users, latest, err := c.Users(t.Context(), 0)
+	if err != nil || len(users) != 2*each+10 || latest != 300 {
+		t.Errorf("%d people up to %d, %v", len(users), latest, err)
+	}
+}
