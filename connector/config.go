@@ -61,6 +61,7 @@ type Config struct {
 type Limits struct {
 	Connections     int     // at once; default 200,000
 	PerAddress      int     // at once from one IPv4 address or IPv6 /64; default 50,000
+	PerUser         int     // sessions of one user on this server, those that are ending included; default 100
 	Rate            float64 // PDUs a second and session, sustained; default 500
 	Burst           int     // PDUs at once; default 1,000
 	Pending         int     // appends of a session without outcome; default 64
@@ -88,6 +89,7 @@ func def[T int | float64 | time.Duration](v *T, d T) {
 func (l *Limits) defaults() {
 	def(&l.Connections, 200_000)
 	def(&l.PerAddress, 50_000)
+	def(&l.PerUser, 100)
 	def(&l.Rate, 500)
 	def(&l.Burst, 1000)
 	def(&l.Pending, 64)
@@ -145,7 +147,7 @@ func (c Config) Validate() error {
 		bad("a limit is negative")
 	}
 	l := c.Limits
-	for _, n := range []int{l.Connections, l.PerAddress, l.Burst, l.Pending, l.Questions, l.Output, l.PartialInput,
+	for _, n := range []int{l.Connections, l.PerAddress, l.PerUser, l.Burst, l.Pending, l.Questions, l.Output, l.PartialInput,
 		l.LoginWorkers, l.QuestionWorkers, l.HistoryCount, int(l.LoginWait), int(l.IdleDesktop), int(l.IdleMobile),
 		int(l.Ask), int(l.Stall), int(l.Goodbye)} {
 		if n < 0 {

@@ -18,6 +18,9 @@ import (
 	"godwit/schema/query"
 )
 
+// errCrowded: the user has as many sessions as one may have.
+var errCrowded = errors.New("too many sessions of one user")
+
 // errLate: the log did not show the session live in time, or too many passwords are
 // being checked.
 var errLate = errors.New("login took too long")
@@ -181,6 +184,14 @@ func (l *login) register() (registered, again bool) {
 	if s.state != loggingIn {
 		srv.metrics.logins.WithLabelValues("abandoned").Inc()
 		return false, false // its client has left
+	}
+	sessions := 0
+	for o := srv.byUser[l.account.GetUser()]; o != nil; o = o.next {
+		sessions++
+	}
+	if sessions >= srv.limits.PerUser {
+		s.failLogin("crowded", loginServer, textServer, errCrowded)
+		return false, false
 	}
 	s.user, s.id, s.peopleSeq = l.account.GetUser(), srv.newID(), l.sequence
 	s.clientType = uint8(l.req.GetClientType())

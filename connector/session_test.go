@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"godwit/commands"
 	"godwit/schema/client"
 	imbase "godwit/schema/client/basedefine"
 	imlogin "godwit/schema/client/login"
@@ -587,5 +588,26 @@ func TestAJobThatWaitsForItsClientLeavesItsPlaceToAnother(t *testing.T) {
 		if <-ran != 0 || p.running != 0 || p.waiting != 0 {
 			t.Errorf("%d run and %d wait at the end", p.running, p.waiting)
 		}
+	})
+}
+
+func TestSessionsOfOneUserAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config) {
+			c.Policy, _ = commands.ParseDevicePolicy("none")
+			c.Limits.PerUser = 2
+		})
+		first, second := r.login("ann", windows), r.login("ann", windows)
+		third := r.connect()
+		third.send(third.pack(client.CmdLoginReq, 9, loginReq("ann", "pw", windows)))
+		r.step(first, second, third)
+		if res := one[*imlogin.IMLoginRes](third, 9); res.GetResultCode() != loginServer || !third.over || first.over || second.over {
+			t.Errorf("third login: %v", res)
+		}
+		r.login("bob", windows)
+		second.s.Closed(nil)
+		second.over = true
+		r.settle(first)
+		r.login("ann", windows)
 	})
 }
