@@ -104,12 +104,15 @@ func (o *output) count(words ...string) int {
 	return n
 }
 
+// dataRace is what a program built with -race-child says when it finds one.
+const dataRace = "WARNING: DATA RACE"
+
 // tail is the end of what was said, or the beginning of a crash.
 func (o *output) tail() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i, l := range o.lines {
-		if strings.HasPrefix(l, "panic:") || strings.HasPrefix(l, "fatal error:") || strings.HasPrefix(l, "unexpected fault address") || strings.HasPrefix(l, "SIG") {
+		if strings.HasPrefix(l, "panic:") || strings.HasPrefix(l, "fatal error:") || strings.HasPrefix(l, "unexpected fault address") || strings.HasPrefix(l, "SIG") || strings.HasPrefix(l, dataRace) {
 			return strings.Join(o.lines[max(0, i-10):min(len(o.lines), i+50)], "\n")
 		}
 	}
@@ -186,6 +189,9 @@ func launch(t *testing.T, wrap []string, data string, flags ...string) *server {
 	}()
 	t.Cleanup(func() {
 		s.kill()
+		if s.out.count(dataRace) > 0 {
+			t.Error("the race detector found something in the program")
+		}
 		if t.Failed() {
 			t.Logf("the end of the log of process %d:\n%s", s.cmd.Process.Pid, s.out.tail())
 		}
