@@ -476,6 +476,33 @@ func TestLowSpaceHoldsAppendsUntilThereIsRoom(t *testing.T) {
 	}
 }
 
+// Also what was sent before, and has to be sent again.
+func TestLowSpaceHoldsAttemptsToo(t *testing.T) {
+	k := bustest.New(t)
+	lost := make(chan struct{})
+	k.OnAck(func(_ event.Stream, _ uint64, attempt int) bustest.Fate {
+		return bustest.Fate{Lose: attempt == 1, Until: lost}
+	})
+	f := newFate()
+	if err := k.NewWriter(life()).Append(event.Conversation0, message("x"), f); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Eventually(t, "the ack held back", func() bool { return k.DelayedAcks.Load() == 1 })
+	var looks atomic.Int64
+	k.SetFree(func() (uint64, error) { looks.Add(1); return 0, nil })
+	bustest.Eventually(t, "appends are held", func() bool { return errors.Is(k.Healthy(), bus.ErrLowSpace) })
+	close(lost)
+	was := looks.Load()
+	bustest.Eventually(t, "time for another attempt", func() bool { return looks.Load() > was+50 })
+	if n := k.Attempts.Load(); n != 1 {
+		t.Errorf("%d attempts while the space was low", n)
+	}
+	k.SetFree(nil)
+	if _, err := f.wait(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestAFrozenStoreIsRestartedWhenThereIsRoom(t *testing.T) {
 	k := bustest.New(t)
 	w := k.NewWriter(life())

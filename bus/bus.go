@@ -197,7 +197,7 @@ func (b *Bus) open(ctx context.Context) error {
 // up.
 func passing(err error) bool {
 	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return e.Code == 503
+		return e.Code == 503 || e.ErrorCode == errCodeNoPeers
 	}
 	if e, ok := errors.AsType[*apiError](err); ok {
 		return e.Code == 503

@@ -134,6 +134,7 @@ func (e *apiError) Error() string {
 
 // Error codes of JetStream that mean something here.
 const (
+	errCodeNoPeers        = 10005 // a cluster that is not all there
 	errCodeNoMessage      = 10037
 	errCodeStreamNotFound = 10059
 	errCodeWrongLast      = 10071

@@ -147,10 +147,13 @@ func (l *lane) run() {
 func (l *lane) await() bool {
 	for {
 		l.mu.Lock()
-		ready := len(l.queue) > 0 || l.ended
+		waits, ended := len(l.queue) > 0, l.ended
 		l.mu.Unlock()
-		if ready {
+		switch {
+		case waits:
 			return l.free()
+		case ended:
+			return true
 		}
 		select {
 		case <-l.w.ctx.Done():
@@ -205,12 +208,6 @@ func (l *lane) free() bool {
 		released, why := l.w.b.held()
 		if why == nil {
 			return l.w.ctx.Err() == nil
-		}
-		l.mu.Lock()
-		idle := len(l.queue) == 0
-		l.mu.Unlock()
-		if idle {
-			return true
 		}
 		select {
 		case <-l.w.ctx.Done():
