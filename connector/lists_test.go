@@ -484,6 +484,22 @@ func TestLargeDirectoryGoesOutInSeveralPDUs(t *testing.T) {
 	})
 }
 
+// Clients that match an answer to its request by seq take one PDU only, so a directory
+// is cut where a PDU is really full.
+func TestADirectoryThatFitsIsOnePDU(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ann := r.login("ann", windows)
+		for i := range uint32(10_000) {
+			r.node.people[100+i] = &query.Account{User: 100 + i, Name: fmt.Sprint("u", i), Nick: fmt.Sprint("u", i), Updated: 10 + i}
+		}
+		ann.send(ann.pack(client.CmdAllUserReq, 6, &imbuddy.IMAllUserReq{UserId: new(uint32(7)), LatestUpdateTime: new(uint32(0))}))
+		if n := len(one[*imbuddy.IMAllUserRsp](ann, 6).GetUserList()); n != 10_003 {
+			t.Errorf("%d users", n)
+		}
+	})
+}
+
 func TestLargeDirectoryWaitsForASlowClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

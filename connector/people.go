@@ -60,11 +60,11 @@ func usersInfo(a *asking, m *imbuddy.IMUsersInfoReq) error {
 func allUsers(a *asking, m *imbuddy.IMAllUserReq) error {
 	asked := m.GetLatestUpdateTime()
 	since, sent := asked, false
-	var list []*query.Account // not sent yet
-	send := func(list []*query.Account, latest uint32) error {
+	var list []listed // not sent yet
+	send := func(list []listed, latest uint32) error {
 		rsp := &imbuddy.IMAllUserRsp{UserId: &a.s.user, LatestUpdateTime: &latest}
 		for _, p := range list {
-			rsp.UserList = append(rsp.UserList, userInfo(p))
+			rsp.UserList = append(rsp.UserList, p.info)
 		}
 		sent = true
 		return a.answer(client.CmdAllUserRsp, rsp)
@@ -78,7 +78,8 @@ func allUsers(a *asking, m *imbuddy.IMAllUserReq) error {
 		got := ans.GetAccounts()
 		for _, p := range got.GetAccounts() {
 			if asked > 0 || p.GetEmployment() != left {
-				list = append(list, p)
+				info := userInfo(p)
+				list = append(list, listed{info, p.GetUpdated(), proto.Size(info) + 6})
 			}
 		}
 		more = got.GetMore() && got.GetLatest() > since
@@ -92,8 +93,8 @@ func allUsers(a *asking, m *imbuddy.IMAllUserReq) error {
 			// second before, unless it would tell the client that nothing has changed.
 			latest := since
 			if n < len(list) {
-				latest = list[n-1].GetUpdated()
-				if list[n].GetUpdated() == latest && latest-1 > asked {
+				latest = list[n-1].updated
+				if list[n].updated == latest && latest-1 > asked {
 					latest--
 				}
 			}
@@ -113,11 +114,18 @@ func allUsers(a *asking, m *imbuddy.IMAllUserReq) error {
 	return nil
 }
 
-// head is how many accounts fit in one answer; at least one, as none is large.
-func head(list []*query.Account) int {
+// listed is a person on the way into an answer.
+type listed struct {
+	info    *imbase.UserInfo
+	updated uint32
+	size    int // in the answer, at most
+}
+
+// head is how many people fit in one answer; at least one, as none is large.
+func head(list []listed) int {
 	size := 64
 	for i, p := range list {
-		if size += proto.Size(p) + 64; size > maxAnswer && i > 0 {
+		if size += p.size; size > maxAnswer && i > 0 {
 			return i
 		}
 	}
