@@ -167,3 +167,21 @@ func TestHundredMessagesAtOnce(t *testing.T) {
 		d.quiet("acks only")
 	}
 }
+
+// TestManyRequestsAtOnce: above its rate a client is read later; nothing is dropped, and the
+// answers are in order.
+func TestManyRequestsAtOnce(t *testing.T) {
+	t.Parallel()
+	const n = 1500 // half as many again as are served at once
+	d := main.login(t, main.person(t), ct.Windows)
+	var in bytes.Buffer
+	for i := range n {
+		in.Write(d.pdu(0x0305, uint16(i), nil).Bytes())
+	}
+	d.Write(in.Bytes())
+	for i := range n {
+		got := d.Await("the time", func(p ct.PDU) bool { return p.Command == 0x0306 })
+		d.compare(got, 0x0306, uint16(i), ct.Body(nil).Num(1, d.clock(field(t, got, 1))))
+	}
+	d.quiet("one answer each")
+}

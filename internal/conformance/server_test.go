@@ -119,7 +119,7 @@ func start(edit func(*up.Config)) (*server, error) {
 		if !strings.HasPrefix(in.Text(), "ready ") {
 			continue
 		}
-		for _, f := range strings.Fields(in.Text()) {
+		for f := range strings.FieldsSeq(in.Text()) {
 			switch k, v, _ := strings.Cut(f, "="); k {
 			case "clients":
 				s.clients = v
