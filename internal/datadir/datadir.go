@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/gofrs/flock"
 )
@@ -78,12 +79,12 @@ func Open(path string) (*Dir, error) {
 		return nil, fmt.Errorf("data directory %s: %w", path, err)
 	}
 	if err := os.MkdirAll(abs, 0o700); err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
+		return nil, unusable(path, err)
 	}
 	d := &Dir{path: abs, lock: flock.New(filepath.Join(abs, lockFile), flock.SetPermissions(0o600))}
 	held, err := d.lock.TryLock()
 	if err != nil {
-		return nil, fmt.Errorf("lock data directory: %w", err)
+		return nil, unusable(path, err)
 	}
 	if !held {
 		return nil, &InUseError{Path: path, PID: holder(abs)}
@@ -92,6 +93,15 @@ func Open(path string) (*Dir, error) {
 		return nil, errors.Join(err, d.lock.Unlock())
 	}
 	return d, nil
+}
+
+// unusable is the refusal of a directory that can't be made or locked.
+func unusable(path string, err error) error {
+	mend := "give a directory with --data that this user may write"
+	if errors.Is(err, syscall.ENOSPC) {
+		mend = "make room on its file system"
+	}
+	return fmt.Errorf("data directory %s: %w: %s", path, err, mend)
 }
 
 // note leaves our pid for whoever is refused. The lock file is never replaced or
@@ -200,6 +210,9 @@ func FindAdmin(path string) (addr, token string, err error) {
 		return "", "", &noServerError{path}
 	}
 	if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return "", "", fmt.Errorf("admin address: %w: run this as the user that the server runs as", err)
+		}
 		return "", "", fmt.Errorf("admin address: %w", err)
 	}
 	token, err = ReadToken(filepath.Join(path, TokenFile))
