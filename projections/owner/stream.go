@@ -262,6 +262,11 @@ func (st *stream) fanOut(ctx context.Context, lease *bus.Lease) bool {
 	if !ok {
 		return false
 	}
+	if same, err := st.ofThisLog(ctx); !same {
+		// Following finds it out as well, and has the view begin anew.
+		st.p.log.Warn("fan-out waits: the view is not of this log", "view", st.fold.Name(), "err", err)
+		return pause(ctx, lease.Lost(), 100*time.Millisecond)
+	}
 	st.mu.Lock()
 	if st.resets != resets || st.stopped != nil {
 		st.mu.Unlock()
@@ -274,6 +279,20 @@ func (st *stream) fanOut(ctx context.Context, lease *bus.Lease) bool {
 	st.mu.Unlock()
 	st.p.log.Debug("fan-out begins", "view", st.fold.Name(), "revision", lease.Revision(), "start", start)
 	return st.waitUntil(ctx, lease.Lost(), func() bool { return st.resets != resets }) == nil
+}
+
+// ofThisLog compares the record at the fold's position with the log's own: a view whose
+// log was cut off behind its back must tell nobody what it holds.
+func (st *stream) ofThisLog(ctx context.Context) (bool, error) {
+	cp := st.view.Checkpoint()
+	if cp.Sequence == 0 {
+		return true, nil
+	}
+	rec, err := st.p.bus.ReadRecord(ctx, st.s, cp.Sequence)
+	if err != nil && !errors.Is(err, bus.ErrNoRecord) {
+		return false, err
+	}
+	return bus.FingerprintOf(rec.Data) == cp.Fingerprint, err
 }
 
 // apply folds a batch and frames it.
