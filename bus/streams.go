@@ -116,7 +116,7 @@ func (b *Bus) ensure(ctx context.Context) error {
 		return fmt.Errorf("%w: %s says it has %d partitions", ErrMixedLog, event.People, b.partitions)
 	}
 	if want := b.cfg.Partitions; want != 0 && want != b.partitions {
-		return fmt.Errorf("bus: the log has %d partitions, %d were asked for: P is fixed when a log is made", b.partitions, want)
+		return fmt.Errorf("bus: the log has %d partitions and %d were asked for: their number is fixed when a log is made, so leave --partitions out", b.partitions, want)
 	}
 	var errs []error
 	for _, s := range event.Streams(b.partitions) {
