@@ -1033,15 +1033,19 @@ func (n *Node) holds(session event.ID, id uint32, live bool) bool {
 
 // endUnknown ends sessions that the log shows on this life but nobody here holds.
 func (n *Node) endUnknown(all []*frame.ResyncSession) {
-	at := n.cfg.Clock().UnixMilli()
+	at, ctx := n.cfg.Clock().UnixMilli(), n.lifeCtx
 	n.wg.Go(func() {
-		for _, s := range all {
+		for len(all) > 0 && ctx.Err() == nil {
+			s := all[0]
 			ev := &event.Event{At: at, Body: &event.Event_SessionEnded{SessionEnded: &event.SessionEnded{
 				Session: s.Session, User: s.User, Reason: event.EndReason_END_REASON_ABANDONED}}}
 			if err := n.Append(event.Presence, ev, func(Result) {}); err != nil {
-				n.log.Warn("unknown sessions not ended", "err", err)
-				return
+				// Nobody else ends them for as long as this life lasts.
+				n.log.Warn("unknown sessions not ended yet", "err", err)
+				sleep(ctx, time.Second)
+				continue
 			}
+			all = all[1:]
 		}
 	})
 }
