@@ -260,19 +260,21 @@ func neverReads(t *testing.T, s *server) {
 			t.Fatal(err)
 		}
 	}
-	// The server stops to read, or closes: either way this ends.
-	var asked int
-	for range 100_000 {
+	// The server stops to read, or closes: either way this ends, once the buffers of the
+	// system between the two are full.
+	requests := bytes.Repeat(pdu(cmdHistory, 9, body(user, 1, writer.user, 0, 100)), 1000)
+	const most = 64 << 20
+	for asked := 0; asked < most; {
 		if err := c.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Write(pdu(cmdHistory, 9, body(user, 1, writer.user, 0, 100))); err != nil {
-			t.Logf("never reads: held or closed after %d requests: %v", asked, err)
+		n, err := c.Write(requests)
+		if asked += n; err != nil {
+			t.Logf("never reads: held or closed after %d KiB of requests: %v", asked>>10, err)
 			return
 		}
-		asked++
 	}
-	t.Errorf("the server took %d requests of a client that reads no answer", asked)
+	t.Errorf("the server took %d MiB of requests of a client that reads no answer", most>>20)
 }
 
 // flood sends messages as fast as the server takes them, without waiting for acks.

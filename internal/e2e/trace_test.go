@@ -21,7 +21,7 @@ func tracer(t *testing.T) string {
 	if err != nil {
 		t.Skip("skipped: strace is not installed (Debian package strace)")
 	}
-	if out, err := exec.Command(strace, "-f", "-e", "trace=fsync", "true").CombinedOutput(); err != nil {
+	if out, err := exec.Command(strace, "-f", "--seccomp-bpf", "-e", "trace=fsync", "true").CombinedOutput(); err != nil {
 		t.Skipf("skipped: tracing is not permitted here: %v: %s", err, out)
 	}
 	return strace
@@ -135,7 +135,7 @@ func TestDiskMeansFsync(t *testing.T) {
 		t.Run(durability, func(t *testing.T) {
 			data := t.TempDir()
 			trace := filepath.Join(t.TempDir(), "trace")
-			s, err := tryStart(t, []string{strace, "-f", "-yy", "-x", "-s", "64", "-o", trace,
+			s, err := tryStart(t, []string{strace, "-f", "--seccomp-bpf", "-yy", "-x", "-s", "64", "-o", trace,
 				"-e", "trace=read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,fsync,fdatasync"},
 				data, "--durability", durability)
 			if err != nil {
@@ -234,6 +234,9 @@ func stopTraced(t *testing.T, s *server) {
 // is in the log, and neither folded nor acked. The next start finds it.
 func TestKilledBetweenAppendAndFold(t *testing.T) {
 	strace := tracer(t)
+	if *flagRaceChild {
+		t.Skip("skipped: strace stops at every system call here, and with the race detector on top the start takes minutes")
+	}
 	data := t.TempDir()
 	s := start(t, data)
 	ids := s.register(t, 2)
