@@ -295,7 +295,7 @@ func (f *feed) run(ctx context.Context, from func() Checkpoint) error {
 	last := cp.Sequence
 	tick := time.NewTicker(consumerHeartbeat)
 	defer tick.Stop()
-	verified := time.Now()
+	verified, ended := time.Now(), false
 	for {
 		select {
 		case <-ctx.Done():
@@ -311,11 +311,18 @@ func (f *feed) run(ctx context.Context, from func() Checkpoint) error {
 				return err
 			}
 		}
-		if time.Since(verified) >= b.hooks.verifyEvery() {
+		due := time.Since(verified) >= b.hooks.verifyEvery()
+		if due {
 			if err := b.verify(ctx, f.s, from()); err != nil {
 				return err
 			}
 			verified = time.Now()
+		}
+		if due || !ended {
+			if last, err = f.tail(ctx, last); err != nil {
+				return err
+			}
+			ended = true
 		}
 	}
 }
@@ -412,6 +419,24 @@ func (f *feed) lost(ctx context.Context, first, next uint64) error {
 			return errors.Join(fmt.Errorf("bus: consumer of %s left out %d", f.s, seq), err)
 		}
 	}
+	return f.giveLost(first, next)
+}
+
+// tail hands over the sequences up to the stream's last one where no record is left
+// behind last: a consumer has nothing to say of them before another is written.
+func (f *feed) tail(ctx context.Context, last uint64) (uint64, error) {
+	i, err := f.b.info(ctx, f.s)
+	if err != nil || i.State.LastSeq <= last || !i.current() {
+		return last, err
+	}
+	_, err = f.b.get(ctx, f.s.String(), msgGet{Seq: last + 1, Next: ">"})
+	if !errors.Is(err, ErrNoRecord) {
+		return last, err
+	}
+	return i.State.LastSeq, f.giveLost(last+1, i.State.LastSeq+1)
+}
+
+func (f *feed) giveLost(first, next uint64) error {
 	f.b.log.Error("the log has lost records for good", "stream", f.s.String(), "from", first, "to", next-1)
 	f.b.count.lostSequences.Add(next - first)
 	for first < next {

@@ -307,6 +307,26 @@ func TestACheckpointInALostStretchHolds(t *testing.T) {
 	bustest.Eventually(t, "the new one seen", func() bool { return r.seen() == 1 })
 }
 
+// Nor does it take another record to tell of a lost end: where nobody writes before the
+// views are there, none would come.
+func TestALostEndIsHandedOver(t *testing.T) {
+	k, _, copied := rolled(t)
+	k.RollBackHole(conv, copied)
+	r := &reader{}
+	follow(t, k.Bus, r)
+	bustest.Eventually(t, "the lost ones seen", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return fmt.Sprint(r.lost) == "[12 13 14 15 16 17 18 19 20 21]"
+	})
+	write(t, k.NewWriter(life()), 500, 1)
+	want := append(numbers(0, 10), "500")
+	bustest.Eventually(t, "all seen", func() bool { return r.seen() == len(want) })
+	if fmt.Sprint(r.texts) != fmt.Sprint(want) || r.jump != nil || len(r.lost) != 10 {
+		t.Errorf("saw %v, lost %v, %v", r.texts, r.lost, r.jump)
+	}
+}
+
 func TestReplayIsFinite(t *testing.T) {
 	k := bustest.New(t)
 	w := k.NewWriter(life())
