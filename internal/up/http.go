@@ -94,6 +94,18 @@ func serveHTTP(l net.Listener, limit int, h http.Handler) func(context.Context) 
 	}
 }
 
+// bodiless serves requests whose bodies nobody reads: one that is still to come ends the
+// connection at once, and holds no place for as long as it drips.
+func bodiless(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			w.Header().Set("Connection", "close")
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now()) // a writer without deadlines has no connection
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
 // limited accepts no more while its limit of connections is open.
 type limited struct {
 	net.Listener

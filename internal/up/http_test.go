@@ -114,3 +114,24 @@ func TestNoMoreConnectionsThanTheLimitAreServed(t *testing.T) {
 		}
 	})
 }
+
+func TestABodyThatNobodyReadsEndsTheConnectionAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipes()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- serveHTTP(p, 10, bodiless(http.NotFoundHandler()))(ctx) }()
+		defer func() {
+			cancel()
+			<-done
+		}()
+		c := p.dial()
+		defer c.Close()
+		start := time.Now()
+		go io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\na")
+		io.Copy(io.Discard, c)
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("closed after %s", took)
+		}
+	})
+}

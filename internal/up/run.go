@@ -141,7 +141,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	case err := <-run.failed:
 		return err
 	}
-	run.start("http", serveHTTP(public, publicConnections, &connector.Discovery{Server: srv, Advertise: cfg.Advertise}))
+	run.start("http", serveHTTP(public, publicConnections, bodiless(&connector.Discovery{Server: srv, Advertise: cfg.Advertise})))
 	fmt.Fprintln(cfg.Out, p.readyLine(private.Addr().String()))
 	log.Info("ready", "version", Version(), "durability", b.DurabilityText(), "log", b.LogID())
 	select {
