@@ -177,6 +177,7 @@ func open(addr, name string, device int, hear func(packet)) (*session, error) {
 
 func (s *session) run() {
 	defer close(s.done)
+	defer s.Close() // as clients do; a server that stops waits for it
 	for {
 		p, err := s.next()
 		if err != nil {
