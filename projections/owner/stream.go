@@ -69,6 +69,7 @@ func (st *stream) follow(ctx context.Context) error {
 	log := st.p.log.With("view", st.fold.Name())
 	st.mu.Lock()
 	st.folded = st.view.Folded()
+	st.wake() // hold may be waiting already, and a quiet stream brings nothing that wakes it
 	st.mu.Unlock()
 	for {
 		following, interrupt := context.WithCancelCause(ctx)
