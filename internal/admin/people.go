@@ -128,6 +128,7 @@ func (l *LogPeople) Add(ctx context.Context, p NewPerson) (Person, error) {
 			}
 			ev.GetPersonRegistered().PasswordHash = hash
 		}
+		ev.GetPersonRegistered().Compared = true
 		res, err := l.compareAndSet(ctx, bus.NameSubject(p.Name), sequence, ev)
 		if errors.Is(err, bus.ErrConflict) {
 			continue

@@ -99,11 +99,13 @@ func replayBeside(ctx context.Context, b *bus.Bus, s event.Stream, v *view.View,
 	if err != nil {
 		return r, "", err
 	}
-	to := at
+	last, err := b.LastSequence(ctx, s)
+	if err != nil {
+		return r, "", err
+	}
+	to := min(at, last)
 	if at == 0 { // nothing there: rebuild all there is
-		if to, err = b.LastSequence(ctx, s); err != nil {
-			return r, "", err
-		}
+		to = last
 	}
 	r, dir, err = rebuildBeside(ctx, b, s, v, to, log, progress)
 	if err != nil {
@@ -112,7 +114,7 @@ func replayBeside(ctx context.Context, b *bus.Bus, s event.Stream, v *view.View,
 	r.Equal = true
 	if at > 0 {
 		r.Present = present.String()
-		r.Equal = r.Present == r.Digest
+		r.Equal = r.Present == r.Digest && at <= last // else the log has lost what the view holds
 	}
 	return r, dir, nil
 }

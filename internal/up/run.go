@@ -28,7 +28,12 @@ import (
 	"godwit/schema/query"
 )
 
-const startLimit = 2 * time.Minute
+// connectLimit bounds the opening of an external log. An embedded one takes as long
+// as it takes to read, and views as long as they have to be replayed.
+const connectLimit = 2 * time.Minute
+
+// tellEvery is how often a long start says how far it is.
+const tellEvery = 10 * time.Second
 
 // Run brings a whole godwit up and serves until ctx ends; then it drains and
 // returns nil. Errors before the ready line are the operator's to mend.
@@ -70,9 +75,13 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	defer private.Close()
 
-	starting, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	b, err := bus.Open(starting, bus.Config{
+	opening := ctx
+	if cfg.NATSURL != "" {
+		limited, cancel := context.WithTimeout(ctx, connectLimit)
+		defer cancel()
+		opening = limited
+	}
+	b, err := bus.Open(opening, bus.Config{
 		URL: cfg.NATSURL, User: cfg.NATSUser, Password: cfg.NATSPassword, CredentialsFile: cfg.NATSCredentials, CAFile: cfg.NATSCA,
 		Dir: dir.NATS(), Durability: cfg.Durability, Partitions: cfg.Partitions, MinFree: cfg.MinFree,
 		Logger: log.With("part", "bus"), Hooks: cfg.BusHooks,
@@ -81,7 +90,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	owners, err := owner.Open(starting, owner.Config{Bus: b, Dir: dir.Views(), Logger: log.With("part", "owner")})
+	owners, err := owner.Open(opening, owner.Config{Bus: b, Dir: dir.Views(), Logger: log.With("part", "owner")})
 	if err != nil {
 		return err
 	}
@@ -117,21 +126,14 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := dir.PublishAdmin(private.Addr()); err != nil {
 		return err
 	}
-	select {
-	case <-node.Started():
-	case err := <-run.failed:
+	if err := p.awaitStart(ctx, run.failed); err != nil || ctx.Err() != nil {
 		return err
-	case <-starting.Done():
-		if ctx.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("not ready after %s: %w", startLimit, node.Ready())
 	}
-	if err := watch.Succeed(starting, node, p.predecessor); err != nil {
+	if err := watch.Succeed(ctx, node, p.predecessor); err != nil {
 		return err
 	}
 	if cfg.Demo {
-		if err := demo(starting, dir.Path(), people, cfg.Out); err != nil {
+		if err := demo(ctx, dir.Path(), people, cfg.Out); err != nil {
 			return err
 		}
 	}
@@ -150,6 +152,29 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return nil
 	case err := <-run.failed:
 		return err
+	}
+}
+
+// awaitStart waits until the node has started, and says how far the views are.
+func (p *process) awaitStart(ctx context.Context, failed <-chan error) error {
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.node.Started():
+			return nil
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		for _, s := range p.bus.Streams() {
+			v := p.owners.View(s)
+			if last, err := p.bus.LastSequence(ctx, s); err == nil && v.Folded() < last {
+				p.log.Info("replaying", "view", v.Name(), "seq", v.Folded(), "of", last)
+			}
+		}
 	}
 }
 

@@ -71,6 +71,8 @@ func (st *stream) follow(ctx context.Context) error {
 	st.folded = st.view.Folded()
 	st.wake() // hold may be waiting already, and a quiet stream brings nothing that wakes it
 	st.mu.Unlock()
+	// A fold that waits for a full disk must not keep the process from its end.
+	defer context.AfterFunc(ctx, st.view.Interrupt)()
 	for {
 		following, interrupt := context.WithCancelCause(ctx)
 		st.mu.Lock()

@@ -33,6 +33,6 @@
 //	FriendRemoved     NO_SUCH_PERSON
 //	                  NO_EFFECT       it is so already
 //
-// A registration that comes alone in its record may have come by its name's
-// compare-and-set subject, so also a void one moves the last sequence of the name.
+// A registration that came by compare and set says so; also where it is void it has
+// moved the last sequence of its name's subject.
 package people

@@ -57,7 +57,7 @@ func (*People) Buckets() []string {
 
 // Apply folds one record.
 func (*People) Apply(tx *view.Tx, sequence uint64, rec *event.Record) []view.Effect {
-	f := folding{tx: tx, sequence: sequence, alone: len(rec.Events) == 1}
+	f := folding{tx: tx, sequence: sequence}
 	effects := make([]view.Effect, len(rec.Events))
 	for i, ev := range rec.Events {
 		f.index, f.at = uint32(i), ev.GetAt()
@@ -70,7 +70,6 @@ func (*People) Apply(tx *view.Tx, sequence uint64, rec *event.Record) []view.Eff
 type folding struct {
 	tx       *view.Tx
 	sequence uint64
-	alone    bool
 	updated  uint32 // of this record's changes, 0 before the first
 
 	// of the event at hand
@@ -119,8 +118,8 @@ func (f *folding) registered(p *event.PersonRegistered, e *view.Effect) {
 	}
 	name := []byte(p.Name)
 	holder, last := parseName(f.tx.Get(nameBucket, name))
-	if f.alone {
-		last = f.sequence
+	if p.Compared {
+		last = f.sequence // also where it is void: the subject has moved
 	}
 	switch number := f.freeNumber(p.Number); {
 	case holder != 0:
@@ -128,7 +127,7 @@ func (f *folding) registered(p *event.PersonRegistered, e *view.Effect) {
 	case number == 0:
 		e.Void = frame.Void_VOID_NUMBER_TAKEN
 	default:
-		holder, last = number, f.sequence
+		holder = number
 		e.ID = number
 	}
 	if holder != 0 || last != 0 {

@@ -264,12 +264,18 @@ func TestChangesAreNeverMissed(t *testing.T) {
 
 func TestNamesRememberTheirSubject(t *testing.T) {
 	l := new(projectiontest.Log)
-	l.Append(writer, registered(second(0), "ann", 5))
-	l.Append(writer, registered(second(0), "ben", 5)) // void, but on ben's subject
-	l.Append(writer, registered(second(0), "ann", 0)) // void, on ann's
+	compared := func(name string, number uint32) *event.Event {
+		ev := registered(second(0), name, number)
+		ev.GetPersonRegistered().Compared = true
+		return ev
+	}
+	l.Append(writer, compared("ann", 5))
+	l.Append(writer, compared("ben", 5)) // void, but on ben's subject
+	l.Append(writer, compared("ann", 0)) // void, on ann's
 	l.Append(writer, registered(second(0), "cleo", 5), registered(second(0), "dan", 0))
+	l.Append(writer, registered(second(0), "eve", 5)) // alone, but on the stream's own subject
 	v, _ := projectiontest.Fold(t, New(), l.Records)
-	for name, want := range map[string][2]uint64{"ann": {5, 3}, "ben": {0, 2}, "cleo": {0, 0}, "dan": {6, 4}, "eve": {0, 0}} {
+	for name, want := range map[string][2]uint64{"ann": {5, 3}, "ben": {0, 2}, "cleo": {0, 0}, "dan": {6, 0}, "eve": {0, 0}} {
 		a := ask(t, v, &query.Request{Body: &query.Request_NameState{NameState: &query.NameState{Name: name}}}).GetNameState()
 		if got := [2]uint64{uint64(a.User), a.SubjectSequence}; got != want {
 			t.Errorf("%s: %v, want %v", name, got, want)

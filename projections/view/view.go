@@ -74,23 +74,24 @@ type View struct {
 
 	dbMu sync.RWMutex // readers of the file against its replacement; taken before mu
 
-	mu       sync.Mutex
-	cond     *sync.Cond // com, closed, broken or handover changed
-	db       *bolt.DB   // replaced with dbMu and mu held
-	cur, com *overlay   // com is nil while nothing is being committed
-	spare    *overlay
-	rowBuf   []byte // for effects rows
-	slots    []slot
-	slotOf   map[string]int
-	at       point  // state after the newest folded record
-	lastData []byte // of that record,
-	unprint  bool   // while its fingerprint is not yet computed
-	waiters  []waiter
-	closed   bool
-	failed   error // why the last commit failed
-	broken   error // the file cannot be used any more; only Reset helps
-	urgent   bool
-	resets   int // number of Resets, so that an Apply notices one
+	mu          sync.Mutex
+	cond        *sync.Cond // com, closed, broken or handover changed
+	db          *bolt.DB   // replaced with dbMu and mu held
+	cur, com    *overlay   // com is nil while nothing is being committed
+	spare       *overlay
+	rowBuf      []byte // for effects rows
+	slots       []slot
+	slotOf      map[string]int
+	at          point  // state after the newest folded record
+	lastData    []byte // of that record,
+	unprint     bool   // while its fingerprint is not yet computed
+	waiters     []waiter
+	closed      bool
+	interrupted bool  // Apply takes nothing more
+	failed      error // why the last commit failed
+	broken      error // the file cannot be used any more; only Reset helps
+	urgent      bool
+	resets      int // number of Resets, so that an Apply notices one
 
 	beforeWrite func() error // tests only: a commit that cannot be written
 
@@ -308,11 +309,20 @@ func (v *View) Apply(batch []bus.Recorded) (applied []Applied, err error) {
 	return applied, nil
 }
 
+// Interrupt has Apply return ErrClosed, also one that waits for a disk that does
+// not keep up. What was folded is still read and committed, until Close.
+func (v *View) Interrupt() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.interrupted = true
+	v.cond.Broadcast()
+}
+
 // room waits until the current overlay may take another record, and lets the
 // committer in where it waits.
 func (v *View) room(tx *Tx) error {
 	for {
-		if err := cmpErr(v.closed, ErrClosed, v.broken); err != nil {
+		if err := cmpErr(v.closed || v.interrupted, ErrClosed, v.broken); err != nil {
 			return err
 		}
 		full := v.cur.events >= maxOverlayEvents || v.cur.arena.bytes >= maxOverlayBytes

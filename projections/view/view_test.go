@@ -207,6 +207,42 @@ func TestAFailingCommitIsReportedRetriedAndLosesNothing(t *testing.T) {
 	}
 }
 
+func TestAFoldThatWaitsForTheDiskCanBeInterrupted(t *testing.T) {
+	v := open(t, config(t.TempDir()))
+	var full atomic.Bool
+	full.Store(true)
+	v.mu.Lock()
+	v.beforeWrite = func() error {
+		if full.Load() {
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	v.mu.Unlock()
+	var batch []bus.Recorded
+	for n := range uint64(200) {
+		batch = append(batch, record(n+1, make([]int64, 500)...))
+	}
+	done := make(chan error)
+	go func() {
+		_, err := v.Apply(batch)
+		done <- err
+	}()
+	until(t, "a stuck fold", func() bool { return v.Folded() >= (maxOverlayEvents+500-1)/500 && v.Healthy() != nil })
+	v.Interrupt()
+	if err := <-done; !errors.Is(err, ErrClosed) {
+		t.Fatalf("interrupted: %v", err)
+	}
+	full.Store(false)
+	folded := v.Folded()
+	if err := v.WaitCommitted(t.Context(), folded); err != nil {
+		t.Fatal(err)
+	}
+	if n := countOf(t, v, 0); n != folded*500 {
+		t.Fatalf("counted %d of %d records", n, folded)
+	}
+}
+
 func TestAFullOverlayMakesTheFoldWait(t *testing.T) {
 	v := open(t, config(t.TempDir()))
 	var full atomic.Bool

@@ -705,7 +705,8 @@ type PersonRegistered struct {
 	Domain        string                 `protobuf:"bytes,10,opt,name=domain,proto3" json:"domain,omitempty"`          // latin form of the name, used by clients for search
 	Employment    uint32                 `protobuf:"varint,11,opt,name=employment,proto3" json:"employment,omitempty"` // TeamTalk's UserInfo.status: 3 = left
 	Signature     string                 `protobuf:"bytes,12,opt,name=signature,proto3" json:"signature,omitempty"`
-	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"` // who did it: "admin", an API key, …
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`              // who did it: "admin", an API key, …
+	Compared      bool                   `protobuf:"varint,16,opt,name=compared,proto3" json:"compared,omitempty"` // it was appended by compare and set, on its name's subject
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -829,6 +830,13 @@ func (x *PersonRegistered) GetBy() string {
 		return x.By
 	}
 	return ""
+}
+
+func (x *PersonRegistered) GetCompared() bool {
+	if x != nil {
+		return x.Compared
+	}
+	return false
 }
 
 type PasswordChanged struct {
@@ -1868,7 +1876,7 @@ const file_schema_event_event_proto_rawDesc = "" +
 	"\n" +
 	"partitions\x18\x04 \x01(\rR\n" +
 	"partitions\x12!\n" +
-	"\fhash_version\x18\x05 \x01(\rR\vhashVersion\"\xe8\x02\n" +
+	"\fhash_version\x18\x05 \x01(\rR\vhashVersion\"\x84\x03\n" +
 	"\x10PersonRegistered\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
 	"\rpassword_hash\x18\x02 \x01(\tR\fpasswordHash\x12\x12\n" +
@@ -1888,7 +1896,8 @@ const file_schema_event_event_proto_rawDesc = "" +
 	"employment\x18\v \x01(\rR\n" +
 	"employment\x12\x1c\n" +
 	"\tsignature\x18\f \x01(\tR\tsignature\x12\x0e\n" +
-	"\x02by\x18\x0f \x01(\tR\x02by\"Z\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\x12\x1a\n" +
+	"\bcompared\x18\x10 \x01(\bR\bcompared\"Z\n" +
 	"\x0fPasswordChanged\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\rR\x04user\x12#\n" +
 	"\rpassword_hash\x18\x02 \x01(\tR\fpasswordHash\x12\x0e\n" +
