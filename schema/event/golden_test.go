@@ -36,9 +36,6 @@ var golden = []struct {
 		AvatarUrl: "http://example.org/a.png", Department: 5, Email: "ann@example.org", Telephone: "123", Domain: "ann",
 		Employment: 3, Signature: "hello", By: "admin",
 	}}}},
-	{"person_registered-compared-2026-11-23", &Event{At: 2, Body: &Event_PersonRegistered{PersonRegistered: &PersonRegistered{
-		Name: "ann", PasswordHash: "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaA", Nick: "Ann", By: "admin", Compared: true,
-	}}}},
 	{"password_changed-2026-11-23", &Event{At: 3, Body: &Event_PasswordChanged{PasswordChanged: &PasswordChanged{
 		User: 7, PasswordHash: "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$b3RoZXI", By: "admin",
 	}}}},
@@ -75,6 +72,9 @@ var golden = []struct {
 	}}}},
 	{"block_changed-2026-11-23", &Event{At: 16, Body: &Event_BlockChanged{BlockChanged: &BlockChanged{
 		Conversation: key(7, 9), User: 9, Blocked: true,
+	}}}},
+	{"person_registered-compared-2026-11-23", &Event{At: 2, Body: &Event_PersonRegistered{PersonRegistered: &PersonRegistered{
+		Name: "ann", PasswordHash: "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaA", Nick: "Ann", By: "admin", Compared: true,
 	}}}},
 }
 
