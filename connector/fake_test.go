@@ -404,9 +404,14 @@ func (n *fakeNode) answer(ctx context.Context, q *query.Request) (*query.Answer,
 			a.AnyOnline = append(a.AnyOnline, false)
 		}
 		ans.Body = &query.Answer_Statuses{Statuses: a}
-	case *query.Request_SessionLive:
-		_, live := n.live[event.ToID(b.SessionLive.Session)]
-		ans.Body = &query.Answer_SessionLive{SessionLive: &query.SessionLiveAnswer{Live: live}}
+	case *query.Request_SessionsOf:
+		a := &query.SessionsOfAnswer{}
+		for id, s := range n.live {
+			if s.User == b.SessionsOf.User {
+				a.Sessions = append(a.Sessions, &query.SessionRow{Session: id.Bytes(), User: s.User, DeviceClass: s.DeviceClass})
+			}
+		}
+		ans.Body = &query.Answer_SessionsOf{SessionsOf: a}
 	case *query.Request_PresenceTotals:
 		users := map[uint32]bool{}
 		for _, s := range n.live {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"godwit/connector/delivery"
@@ -68,8 +69,9 @@ func (s *session) kick(reason event.EndReason, why imbase.KickReasonType) {
 	s.closeLocked(reason, true)
 }
 
-// kickIfReplaced kicks the session if the login that replaced it lives. If not, or if
-// nobody knows, its client is left to come back.
+// kickIfReplaced kicks the session if its place is taken: by the login that replaced it
+// or by one that came after that. If not, or if nobody can say, it is only closed, so
+// that its client comes back.
 func (s *session) kickIfReplaced(winner event.ID) {
 	srv := s.srv
 	select {
@@ -79,14 +81,19 @@ func (s *session) kickIfReplaced(winner event.ID) {
 	}
 	ctx, cancel := context.WithTimeout(srv.ctx, srv.limits.Ask)
 	defer cancel()
-	ans, err := checked(srv.node.Ask(ctx, &query.Request{Body: &query.Request_SessionLive{
-		SessionLive: &query.SessionLive{Session: winner[:], User: s.user}}}))
+	ans, err := checked(srv.node.Ask(ctx, &query.Request{Body: &query.Request_SessionsOf{
+		SessionsOf: &query.SessionsOf{User: s.user}}}))
 	if err != nil {
 		srv.log.Debug("winner of a login is unknown", "user", s.user, "err", err)
 	}
+	// The winner may have been replaced in its turn: what counts is that somebody
+	// holds the place. A client that was only disconnected would take it back.
+	taken := slices.ContainsFunc(ans.GetSessionsOf().GetSessions(), func(o *query.SessionRow) bool {
+		return event.ToID(o.GetSession()) == winner || slices.Contains(srv.policy.Replaces(o.GetDeviceClass()), event.DeviceClass(s.class))
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if ans.GetSessionLive().GetLive() {
+	if taken {
 		s.kick(event.EndReason_END_REASON_REPLACED, imbase.KickReasonType_KICK_REASON_DUPLICATE_USER)
 		return
 	}

@@ -428,6 +428,29 @@ func TestNewerLoginKicksTheOlder(t *testing.T) {
 	})
 }
 
+// Of three logins at once the second is a winner that lives no more when the first
+// asks; its client must not come back all the same.
+func TestReplacedSessionIsKickedIfTheWinnerWasReplacedToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		first := r.login("ann", windows)
+		r.step(first)
+		first.take()
+		second, third := r.connect(), r.connect()
+		second.send(second.pack(client.CmdLoginReq, 1, loginReq("ann", "pw", mac)))
+		third.send(third.pack(client.CmdLoginReq, 1, loginReq("ann", "pw", windows)))
+		r.settle(second, third)
+		r.step(first, second, third)
+		r.sleep(300*time.Millisecond, first, second, third)
+		if m := one[*imlogin.IMKickUser](first, 0); !first.over || m.GetKickReason() != imbase.KickReasonType_KICK_REASON_DUPLICATE_USER {
+			t.Errorf("the first: %v, closed %v", m, first.over)
+		}
+		if second.over == third.over {
+			t.Errorf("closed: second %v, third %v", second.over, third.over)
+		}
+	})
+}
+
 func TestReplacedSessionIsNotKickedIfTheWinnerHasGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
