@@ -35,6 +35,7 @@ type rig struct {
 	lines  *output
 	hasher *password.Hasher
 	frames frames
+	edges  []*edge
 
 	ends [phases][]func() // what ends the parts, by phase
 }
@@ -247,6 +248,7 @@ func (s *frames) counts() (terms, stale int) {
 // edge is a node with its sockets.
 type edge struct {
 	*part
+	rig    *rig
 	node   *delivery.Node
 	bus    *bus.Bus
 	link   *link
@@ -257,7 +259,7 @@ type edge struct {
 // edge starts a node and its connector, and waits until clients may connect.
 func (r *rig) edge(name string) *edge {
 	r.t.Helper()
-	e := &edge{}
+	e := &edge{rig: r}
 	e.bus, e.link = r.open(name, nil)
 	log := r.log.With("at", name)
 	srv, err := connector.New(connector.Config{
@@ -280,10 +282,12 @@ func (r *rig) edge(name string) *edge {
 	}
 	e.addr = srv.Addr().String()
 	e.people = admin.NewPeople(e.node, r.hasher)
+	r.edges = append(r.edges, e)
 	return e
 }
 
-// register makes people u1, u2, … and returns their numbers.
+// register makes people u1, u2, … and returns their numbers. It waits until every
+// edge has heard of them: a node that has not may still say that there is no such name.
 func (e *edge) register(t *testing.T, n int) []uint32 {
 	t.Helper()
 	ids := make([]uint32, n)
@@ -293,6 +297,9 @@ func (e *edge) register(t *testing.T, n int) []uint32 {
 			t.Fatal(err)
 		}
 		ids[i] = p.Number
+	}
+	for _, o := range e.rig.edges {
+		e.rig.eventually("every edge has heard of the people", func() bool { return o.node.PeopleSeen() >= e.node.PeopleSeen() })
 	}
 	return ids
 }
