@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"godwit/bus"
+	"godwit/commands"
 	"godwit/schema/event"
 	"godwit/schema/frame"
 	"godwit/schema/query"
@@ -262,20 +263,22 @@ func (n *Node) begin(ctx context.Context) (err error) {
 		n.stopPush = stop
 		n.mu.Unlock()
 		n.sendBeat(false)
-		ev := &event.Event{At: n.cfg.Clock().UnixMilli(), Body: &event.Event_NodeStarted{NodeStarted: &event.NodeStarted{
-			Life: life[:], Node: n.cfg.Name, Advertise: n.cfg.Advertise}}}
-		err = n.append(event.Presence, "", 0, ev, func(r Result) {
-			if n.life != life {
-				return
-			}
-			n.starting = false
-			if r.Err == nil && r.Void == frame.Void_VOID_NONE {
-				n.live = true
-				n.checkStarted()
-			} else {
-				n.suspectLife()
-			}
-		}, true)
+		var ev *event.Event
+		ev, err = commands.StartNode{At: n.cfg.Clock(), Life: life, Node: n.cfg.Name, Advertise: n.cfg.Advertise}.Decide(commands.LifeState{})
+		if err == nil {
+			err = n.append(event.Presence, "", 0, ev, func(r Result) {
+				if n.life != life {
+					return
+				}
+				n.starting = false
+				if r.Err == nil && r.Void == frame.Void_VOID_NONE {
+					n.live = true
+					n.checkStarted()
+				} else {
+					n.suspectLife()
+				}
+			}, true)
+		}
 		if err != nil {
 			stop()
 		}
@@ -311,9 +314,11 @@ func (n *Node) checkStarted() {
 func (n *Node) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	life := n.Life()
-	ev := &event.Event{At: n.cfg.Clock().UnixMilli(), Body: &event.Event_NodeStopped{NodeStopped: &event.NodeStopped{Life: life[:]}}}
-	if _, err := n.AppendWait(ctx, event.Presence, ev); err != nil {
+	ev, err := commands.StopNode{At: n.cfg.Clock(), Life: n.Life()}.Decide(commands.LifeState{Begun: true, Live: true})
+	if err == nil {
+		_, err = n.AppendWait(ctx, event.Presence, ev)
+	}
+	if err != nil {
 		n.log.Warn("NodeStopped not logged; the watch will declare the node lost", "err", err)
 	}
 	n.mu.Lock()

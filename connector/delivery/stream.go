@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"godwit/bus"
+	"godwit/commands"
 	"godwit/schema/event"
 	"godwit/schema/frame"
 )
@@ -1033,12 +1034,17 @@ func (n *Node) holds(session event.ID, id uint32, live bool) bool {
 
 // endUnknown ends sessions that the log shows on this life but nobody here holds.
 func (n *Node) endUnknown(all []*frame.ResyncSession) {
-	at, ctx := n.cfg.Clock().UnixMilli(), n.lifeCtx
+	at, ctx := n.cfg.Clock(), n.lifeCtx
 	n.wg.Go(func() {
 		for len(all) > 0 && ctx.Err() == nil {
 			s := all[0]
-			ev := &event.Event{At: at, Body: &event.Event_SessionEnded{SessionEnded: &event.SessionEnded{
-				Session: s.Session, User: s.User, Reason: event.EndReason_END_REASON_ABANDONED}}}
+			end := commands.EndSession{At: at, Session: event.ToID(s.Session), User: s.User, Reason: event.EndReason_END_REASON_ABANDONED}
+			ev, err := end.Decide(commands.SessionState{User: s.User})
+			if err != nil {
+				n.log.Error("unknown session can't be ended", "session", end.Session, "user", s.User, "err", err)
+				all = all[1:]
+				continue
+			}
 			if err := n.Append(event.Presence, ev, func(Result) {}); err != nil {
 				// Nobody else ends them for as long as this life lasts.
 				n.log.Warn("unknown sessions not ended yet", "err", err)

@@ -148,6 +148,19 @@ type report interface {
 	Err() error
 }
 
+// measure runs one bench and prints what it found.
+func measure[R report](ctx context.Context, b *benchFlags, streams IO, run func(context.Context, bench.Options) (R, error)) error {
+	o, err := b.options(ctx, streams)
+	if err != nil {
+		return err
+	}
+	r, err := run(ctx, o)
+	if err != nil {
+		return err
+	}
+	return b.print(streams, r)
+}
+
 func (b *benchFlags) print(streams IO, r report) error {
 	if !b.asJSON {
 		r.Write(streams.Out)
@@ -184,18 +197,10 @@ Misbehaving clients for --hostile:
 			if c.Duration <= 0 || c.Warmup < 0 || c.Rate < 0 {
 				return usagef("--duration is above zero, --warmup and --rate are not below it")
 			}
-			o, err := b.options(cmd.Context(), streams)
-			if err != nil {
-				return err
-			}
 			if _, err := os.Stat(b.t.data); err == nil && c.RawDir == "" {
 				c.RawDir = filepath.Dir(filepath.Clean(b.t.data)) // the disk of the server's own log
 			}
-			r, err := c.Run(cmd.Context(), o)
-			if err != nil {
-				return err
-			}
-			return b.print(streams, r)
+			return measure(cmd.Context(), &b, streams, c.Run)
 		},
 	}
 	f := cmd.Flags()
@@ -232,15 +237,7 @@ memory, from before the first connection to the end of the rest, by their number
 			if c.Settle <= 0 {
 				return usagef("--settle is above zero, for example 30s")
 			}
-			o, err := b.options(cmd.Context(), streams)
-			if err != nil {
-				return err
-			}
-			r, err := c.Run(cmd.Context(), o)
-			if err != nil {
-				return err
-			}
-			return b.print(streams, r)
+			return measure(cmd.Context(), &b, streams, c.Run)
 		},
 	}
 	f := cmd.Flags()
@@ -266,15 +263,7 @@ measures how many connect, log in and leave in a second.`,
 			if c.Duration <= 0 {
 				return usagef("--duration is above zero, for example 10s")
 			}
-			o, err := b.options(cmd.Context(), streams)
-			if err != nil {
-				return err
-			}
-			r, err := c.Run(cmd.Context(), o)
-			if err != nil {
-				return err
-			}
-			return b.print(streams, r)
+			return measure(cmd.Context(), &b, streams, c.Run)
 		},
 	}
 	f := cmd.Flags()
