@@ -34,7 +34,7 @@ type room struct {
 }
 
 // helpers stand in internal and import nothing of ours, so a room may use one that its rule names.
-var helpers = []string{"internal/password"}
+var helpers = []string{"internal/origin", "internal/password"}
 
 type banned struct {
 	prefix string // an import path, or the beginning of one that ends in a slash
@@ -87,7 +87,7 @@ var rooms = map[string]room{
 		never:  nats,
 	},
 	"connector": {
-		may:    []string{"schema", "bus", "commands", "internal/password"},
+		may:    []string{"schema", "bus", "commands", "internal/origin", "internal/password"},
 		reason: "a connector keeps nothing that matters after a crash: it asks views over the bus, and is wired by internal",
 		never:  slices.Concat(nats, bbolt),
 	},

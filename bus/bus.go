@@ -66,6 +66,9 @@ type Bus struct {
 	queries *nats.Conn // questions and answers
 	js      jetstream.JetStream
 
+	objectsMu sync.Mutex
+	objects   *nats.Conn // what is large; made when the first store is opened
+
 	logID      event.ID
 	partitions int
 	subjects   []string // event subject by stream
@@ -209,7 +212,13 @@ func passing(err error) bool {
 func (b *Bus) control() Control {
 	return Control{
 		CutConnections: func() error {
-			return errors.Join(b.events.ForceReconnect(), b.pushes.ForceReconnect(), b.queries.ForceReconnect())
+			errs := []error{b.events.ForceReconnect(), b.pushes.ForceReconnect(), b.queries.ForceReconnect()}
+			b.objectsMu.Lock()
+			defer b.objectsMu.Unlock()
+			if b.objects != nil {
+				errs = append(errs, b.objects.ForceReconnect())
+			}
+			return errors.Join(errs...)
 		},
 		StopServer: func() {
 			b.stopped.Store(true)
@@ -237,7 +246,10 @@ func (b *Bus) Close() error {
 		b.changed.fire()
 		b.writers.wait()
 		b.wg.Wait()
-		for _, nc := range []*nats.Conn{b.queries, b.pushes, b.events} {
+		b.objectsMu.Lock()
+		objects := b.objects
+		b.objectsMu.Unlock()
+		for _, nc := range []*nats.Conn{objects, b.queries, b.pushes, b.events} {
 			if nc == nil {
 				continue
 			}

@@ -138,6 +138,7 @@ const (
 	errCodeNoMessage      = 10037
 	errCodeStreamNotFound = 10059
 	errCodeWrongLast      = 10071
+	errCodeStoreFailed    = 10077 // a limit of the stream, or of the disk
 	errCodeWrongLastConst = 10164
 )
 

@@ -10,7 +10,9 @@
 // what they can't hold. The first record of each is StreamOpened, written only where
 // the stream is empty, with the log's ULID as writer and 1 as number. [Open] refuses
 // streams of different logs ([ErrMixedLog]) and settings that differ ([ConfigError]).
-// Two buckets stand beside them: epochs, and leases with a time to live.
+// Buckets stand beside them: epochs, cursors, leases with a time to live, and secrets ([Bus.Secret]).
+// So do stores for what is large and passes ([Bus.Objects]) and tables of what belongs to
+// it ([Bus.Table]), each with a limit of room, and over a connection of their own.
 //
 // # Order
 //

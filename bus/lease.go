@@ -32,7 +32,7 @@ func keySubject(bucket, key string) string {
 	return "$KV." + bucket + "." + key
 }
 
-// ensureBuckets makes the two buckets where they are missing.
+// ensureBuckets makes the buckets where they are missing.
 func (b *Bus) ensureBuckets(ctx context.Context) error {
 	bucket := func(name string) jetstream.StreamConfig {
 		return jetstream.StreamConfig{
@@ -52,7 +52,7 @@ func (b *Bus) ensureBuckets(ctx context.Context) error {
 	}
 	leases := bucket(leaseBucket)
 	leases.MaxAge, leases.Duplicates = LeaseTTL, LeaseTTL
-	for _, cfg := range []jetstream.StreamConfig{bucket(epochBucket), leases} {
+	for _, cfg := range []jetstream.StreamConfig{bucket(epochBucket), bucket(cursorBucket), leases, b.requestConfig()} {
 		if _, err := b.js.CreateStream(ctx, cfg); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return fmt.Errorf("bus: create bucket %s: %w", cfg.Name, err)
 		}

@@ -19,5 +19,5 @@
 // | --- | --- |
 // | PEOPLE | [RegisterPerson] [ChangePassword] [DisablePerson] [EnablePerson] [Befriend] [Unfriend] |
 // | PRESENCE | [OpenSession] [EndSession] [KickDesktop] [StartNode] [StopNode] [LoseNode] |
-// | CONVERSATION-pp | [SendMessage] [AdvanceRead] [RemoveEntry] |
+// | CONVERSATION-pp | [SendMessage] [AdvanceRead] [AdvanceDelivered] [RemoveEntry] [RecallMessage] [EditMessage] [CreateGroup] [ChangeMembers] [UpdateGroup] [ShieldGroup] [OfferFile] [RemoveFile] |
 package commands

@@ -12,7 +12,7 @@ import (
 // Longest values of a person's fields, in characters where TeamTalk's tables count characters; a signature in bytes, as
 // clients do.
 const (
-	MaxName      = 32
+	MaxName      = 64 // TeamTalk's own table has 32; a UUID of an identity provider has 36
 	MaxNick      = 32
 	MaxDomain    = 32
 	MaxTelephone = 11
@@ -28,7 +28,7 @@ func NormalName(name string) string {
 	return norm.NFC.String(strings.ToLower(norm.NFC.String(name)))
 }
 
-// CheckName refuses a normalised name that nobody may register: names have 1 to 32 characters that can be seen. Spaces are
+// CheckName refuses a normalised name that nobody may register: names have 1 to 64 characters that can be seen. Spaces are
 // out as well: a name is a word of a command line, and two that differ in a space look alike.
 func CheckName(normal string) error {
 	switch {
@@ -58,6 +58,14 @@ func checkField(field, text string, limit int) error {
 	return nil
 }
 
+// checkBytes refuses text whose bytes are too many, whatever its characters are.
+func checkBytes(field, text string, limit int) error {
+	if len(text) > limit {
+		return fmt.Errorf("%w: %s has %d bytes, at most %d", ErrField, field, len(text), limit)
+	}
+	return nil
+}
+
 // cut shortens text to whole characters within limit bytes and replaces what is no UTF-8, which events cannot hold.
 func cut(text string, limit int) string {
 	text = strings.ToValidUTF8(text, string(unicode.ReplacementChar))
@@ -68,4 +76,15 @@ func cut(text string, limit int) string {
 		limit--
 	}
 	return text[:limit]
+}
+
+// firstLetters cuts a text behind so many characters.
+func firstLetters(text string, limit int) string {
+	for at := range text {
+		if limit == 0 {
+			return text[:at]
+		}
+		limit--
+	}
+	return text
 }

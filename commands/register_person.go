@@ -20,7 +20,7 @@ type RegisterPerson struct {
 	At           time.Time
 	Name         string // as typed; the account gets NormalName of it
 	PasswordHash string // PHC string
-	Nick         string // empty: the name as typed
+	Nick         string // empty: the name as typed, its first 32 characters
 	Number       uint32 // 0: the next free one, given by the fold
 	Gender       uint32 // 1 male, 2 female, 0 unknown
 	AvatarURL    string
@@ -30,7 +30,7 @@ type RegisterPerson struct {
 	Domain       string
 	Employment   uint32 // TeamTalk's UserInfo.status, 0..4
 	Signature    string
-	By           string // who does it: "admin", an import
+	By           string // who does it: "operator", an API key, an import
 }
 
 // Decide gives PersonRegistered. s is about NormalName(c.Name) and c.Number.
@@ -44,7 +44,7 @@ func (c RegisterPerson) Decide(s NameState) (*event.Event, error) {
 	}
 	nick := norm.NFC.String(c.Nick)
 	if nick == "" {
-		nick = norm.NFC.String(c.Name)
+		nick = firstLetters(norm.NFC.String(c.Name), MaxNick)
 	}
 	for _, f := range []struct {
 		name, text string
@@ -61,8 +61,8 @@ func (c RegisterPerson) Decide(s NameState) (*event.Event, error) {
 			return nil, err
 		}
 	}
-	if len(c.Signature) > MaxSignature {
-		return nil, fmt.Errorf("%w: signature has %d bytes, at most %d", ErrField, len(c.Signature), MaxSignature)
+	if err := checkBytes("signature", c.Signature, MaxSignature); err != nil {
+		return nil, err
 	}
 	if c.Gender > 2 {
 		return nil, fmt.Errorf("%w: gender is %d, not 0, 1 or 2", ErrField, c.Gender)

@@ -8,6 +8,7 @@ import (
 	"godwit/schema/event"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 var (
@@ -84,42 +85,21 @@ func play[S any](t *testing.T, scenarios []scenario[S]) {
 	}
 }
 
+// eventOf is an event at noon with the body given.
 func eventOf(t *testing.T, body any) *event.Event {
 	t.Helper()
 	e := &event.Event{At: noon.UnixMilli()}
-	switch b := body.(type) {
-	case *event.PersonRegistered:
-		e.Body = &event.Event_PersonRegistered{PersonRegistered: b}
-	case *event.PasswordChanged:
-		e.Body = &event.Event_PasswordChanged{PasswordChanged: b}
-	case *event.PersonDisabled:
-		e.Body = &event.Event_PersonDisabled{PersonDisabled: b}
-	case *event.PersonEnabled:
-		e.Body = &event.Event_PersonEnabled{PersonEnabled: b}
-	case *event.FriendAdded:
-		e.Body = &event.Event_FriendAdded{FriendAdded: b}
-	case *event.FriendRemoved:
-		e.Body = &event.Event_FriendRemoved{FriendRemoved: b}
-	case *event.SessionOpened:
-		e.Body = &event.Event_SessionOpened{SessionOpened: b}
-	case *event.SessionEnded:
-		e.Body = &event.Event_SessionEnded{SessionEnded: b}
-	case *event.DeviceClassKicked:
-		e.Body = &event.Event_DeviceClassKicked{DeviceClassKicked: b}
-	case *event.NodeStarted:
-		e.Body = &event.Event_NodeStarted{NodeStarted: b}
-	case *event.NodeStopped:
-		e.Body = &event.Event_NodeStopped{NodeStopped: b}
-	case *event.NodeLost:
-		e.Body = &event.Event_NodeLost{NodeLost: b}
-	case *event.MessageSent:
-		e.Body = &event.Event_MessageSent{MessageSent: b}
-	case *event.ReadAdvanced:
-		e.Body = &event.Event_ReadAdvanced{ReadAdvanced: b}
-	case *event.SessionEntryRemoved:
-		e.Body = &event.Event_SessionEntryRemoved{SessionEntryRemoved: b}
-	default:
+	m, ok := body.(proto.Message)
+	if !ok {
 		t.Fatalf("no event has a body of %T", body)
 	}
-	return e
+	bodies := e.ProtoReflect().Descriptor().Oneofs().ByName("body").Fields()
+	for i := range bodies.Len() {
+		if f := bodies.Get(i); f.Message().FullName() == m.ProtoReflect().Descriptor().FullName() {
+			e.ProtoReflect().Set(f, protoreflect.ValueOfMessage(m.ProtoReflect()))
+			return e
+		}
+	}
+	t.Fatalf("no event has a body of %T", body)
+	return nil
 }

@@ -85,8 +85,7 @@ func TestSendMessage(t *testing.T) {
 		{name: "to another than was asked about", given: Permit{Peer: Person{Number: 4}}, when: with(same), refuse: ErrNoSuchPerson},
 		{name: "to a closed account", given: Permit{Peer: gone}, when: with(same), refuse: ErrPersonDisabled},
 		{name: "blocked", given: Permit{Peer: bob, Blocked: true}, when: with(same), refuse: ErrBlocked},
-		{name: "to a group", given: permit, when: typed(imbase.MsgType_MSG_TYPE_GROUP_TEXT), refuse: ErrNoSuchGroup},
-		{name: "voice to a group", given: permit, when: typed(imbase.MsgType_MSG_TYPE_GROUP_AUDIO), refuse: ErrNoSuchGroup},
+		{name: "to a stranger, where only friends may", given: Permit{Peer: bob, Stranger: true}, when: with(same), refuse: ErrNotFriends},
 		{name: "of an unknown type", given: permit, when: typed(3), refuse: ErrMessageType},
 		{name: "of no type", given: permit, when: typed(0), refuse: ErrMessageType},
 		{name: "too large", given: permit, when: with(func(c *SendMessage) { c.Body = make([]byte, event.MaxEventBytes) }), refuse: ErrTooLarge},
@@ -97,6 +96,74 @@ func TestSendMessage(t *testing.T) {
 		{name: "a short id", given: permit, when: newID([]byte("short")), refuse: ErrClientMessageID},
 		{name: "an id of nothing", given: permit, when: newID(make([]byte, 16)), refuse: ErrClientMessageID},
 		{name: "no time", given: permit, when: with(func(c *SendMessage) { c.At = time.Time{} }), refuse: ErrIncomplete},
+	})
+}
+
+func TestSendMessageToAGroup(t *testing.T) {
+	permit := Permit{Group: GroupPermit{Number: 3, Member: true}}
+	with := func(change func(*SendMessage)) SendMessage {
+		c := SendMessage{At: noon, From: desk, To: 3, Type: imbase.MsgType_MSG_TYPE_GROUP_TEXT, Body: []byte("hello")}
+		change(&c)
+		return c
+	}
+	sent := func(change func(*event.MessageSent)) *event.MessageSent {
+		e := &event.MessageSent{Conversation: unhex("670000000000000003"), From: 7, Type: 17, Body: []byte("hello"), Session: desk.ID.Bytes(), DeviceClass: desktop}
+		change(e)
+		return e
+	}
+	same, plain := func(*SendMessage) {}, func(*event.MessageSent) {}
+	of := event.Group(3)
+	play(t, []scenario[Permit]{
+		{name: "by a member", given: permit, when: with(same), then: sent(plain)},
+		{name: "voice", given: permit, when: with(func(c *SendMessage) {
+			c.Type, c.Body = imbase.MsgType_MSG_TYPE_GROUP_AUDIO, []byte("\x00\x00\x00\x01v")
+		}), then: sent(func(e *event.MessageSent) { e.Type, e.Body = 18, []byte("\x00\x00\x00\x01v") })},
+		{name: "known by an id of its client", given: permit, when: with(func(c *SendMessage) { c.ClientMessageID = id(5).Bytes() }), then: sent(func(e *event.MessageSent) {
+			e.ClientMessageId, e.RepeatKey = id(5).Bytes(), event.RepeatKey(7, of, id(5).Bytes())
+		})},
+		{name: "known by seq_num and bytes", given: permit, when: with(func(c *SendMessage) { c.Seq, c.Received = 5, []byte("pdu") }),
+			then: sent(func(e *event.MessageSent) { e.RepeatKey = event.RepeatKeyOld(7, desktop, 5, []byte("pdu")) })},
+		{name: "to a group of one's own number", given: Permit{Group: GroupPermit{Number: 7, Member: true}}, when: with(func(c *SendMessage) { c.To = 7 }),
+			then: sent(func(e *event.MessageSent) { e.Conversation = unhex("670000000000000007") })},
+		{name: "by nobody of it", given: Permit{Group: GroupPermit{Number: 3}}, when: with(same), refuse: ErrNotMember},
+		{name: "to none", when: with(same), refuse: ErrNoSuchGroup},
+		{name: "to number 0", given: permit, when: with(func(c *SendMessage) { c.To = 0 }), refuse: ErrNoSuchGroup},
+		{name: "to another than was asked about", given: Permit{Group: GroupPermit{Number: 4, Member: true}}, when: with(same), refuse: ErrNoSuchGroup},
+		{name: "to a dissolved one", given: Permit{Group: GroupPermit{Number: 3, Member: true, Dissolved: true}}, when: with(same), refuse: ErrNoSuchGroup},
+		{name: "a permit for a person is none for a group", given: Permit{Peer: bob}, when: with(same), refuse: ErrNoSuchGroup},
+		{name: "voice of a duration only", given: permit, when: with(func(c *SendMessage) {
+			c.Type, c.Body = imbase.MsgType_MSG_TYPE_GROUP_AUDIO, []byte("1234")
+		}), refuse: ErrEmptyBody},
+		{name: "before login", given: permit, when: with(func(c *SendMessage) { c.From = Session{} }), refuse: ErrNotLoggedIn},
+	})
+}
+
+func TestSendMessageOfTheAPI(t *testing.T) {
+	const api, system = event.Origin_ORIGIN_API, event.Origin_ORIGIN_SYSTEM
+	single, group := imbase.MsgType_MSG_TYPE_SINGLE_TEXT, imbase.MsgType_MSG_TYPE_GROUP_TEXT
+	c := func(o event.Origin, as uint32, kind imbase.MsgType) SendMessage {
+		return SendMessage{At: noon, From: Session{User: as}, Origin: o, To: 3, Type: kind, Body: []byte("hello"), Seq: 5, Received: []byte("pdu")}
+	}
+	sent := func(o event.Origin, as uint32, kind imbase.MsgType, conversation string) *event.MessageSent {
+		return &event.MessageSent{Conversation: unhex(conversation), From: as, Type: uint32(kind), Body: []byte("hello"), Origin: o}
+	}
+	known := c(api, 7, single)
+	known.ClientMessageID = id(5).Bytes()
+	knownSent := sent(api, 7, single, "640000000300000007")
+	knownSent.ClientMessageId, knownSent.RepeatKey = id(5).Bytes(), event.RepeatKey(7, event.Direct(3, 7), id(5).Bytes())
+	play(t, []scenario[Permit]{
+		{name: "as a user, without a session", given: Permit{Peer: bob}, when: c(api, 7, single), then: sent(api, 7, single, "640000000300000007")},
+		{name: "known by its id", given: Permit{Peer: bob}, when: known, then: knownSent},
+		{name: "as a member", given: Permit{Group: GroupPermit{Number: 3, Member: true}}, when: c(api, 7, group), then: sent(api, 7, group, "670000000000000003")},
+		{name: "as no member", given: Permit{Group: GroupPermit{Number: 3}}, when: c(api, 7, group), refuse: ErrNotMember},
+		{name: "as nobody", given: Permit{Peer: bob}, when: c(api, 0, single), refuse: ErrIncomplete},
+		{name: "as nobody in a group", given: Permit{Group: GroupPermit{Number: 3, Member: true}}, when: c(api, 0, group), refuse: ErrIncomplete},
+		{name: "blocked", given: Permit{Peer: bob, Blocked: true}, when: c(api, 7, single), refuse: ErrBlocked},
+		{name: "the system is not blocked", given: Permit{Peer: gone, Blocked: true, Stranger: true}, when: c(system, 7, single), then: sent(system, 7, single, "640000000300000007")},
+		{name: "the system is no member", given: Permit{Group: GroupPermit{Number: 3}}, when: c(system, 0, group), then: sent(system, 0, group, "670000000000000003")},
+		{name: "the system to nobody", when: c(system, 7, single), refuse: ErrNoSuchPerson},
+		{name: "the system to no group", when: c(system, 7, group), refuse: ErrNoSuchGroup},
+		{name: "the system between nobody and somebody", given: Permit{Peer: bob}, when: c(system, 0, single), refuse: ErrIncomplete},
 	})
 }
 

@@ -19,6 +19,26 @@ type Session struct {
 
 func (s Session) loggedIn() bool { return s.User != 0 && s.ID != event.ID{} }
 
+// asks refuses who may not ask for something of a user's own: a session must be logged in, and a caller of the API has
+// none, but names the user.
+func (s Session) asks(by string) error {
+	switch {
+	case by == "" && !s.loggedIn():
+		return ErrNotLoggedIn
+	case by != "" && (s.User == 0 || s.ID != event.ID{}):
+		return ErrIncomplete
+	}
+	return nil
+}
+
+// session is the id as an event has it, nil where no session asks.
+func (s Session) session() []byte {
+	if s.ID == (event.ID{}) {
+		return nil
+	}
+	return s.ID.Bytes()
+}
+
 // LoginState is what is known of a login's person.
 type LoginState struct {
 	Person         Person // of the name that was given

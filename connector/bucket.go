@@ -1,6 +1,10 @@
 package connector
 
-import "time"
+import (
+	"time"
+
+	"godwit/schema/client"
+)
 
 // rate is what all sessions may send: a PDU every interval, and burst more at once.
 type rate struct {
@@ -28,14 +32,26 @@ func (b *bucket) take(r rate, now time.Duration, cost int) (wait time.Duration) 
 	return 0
 }
 
+// groupPrice is how many requests one for a new group counts: at the default rate there are
+// ten of them a second, and twenty at once.
+const groupPrice = 50
+
 // cost of a PDU in eighths: receipts and heartbeats are nearly free to serve, and a
 // client sends one receipt for each message that others send it; a large PDU counts
-// once more for every 4 KiB.
+// once more for every 4 KiB. One that makes or changes a group does for every 64 bytes: each
+// of its members is rows to be written, and somebody to be told. One that makes a group counts
+// groupPrice times beside that: the group stays in the lists of others, who were not asked.
 func cost(command uint16, length int) int {
-	n := length / (4 << 10) * 8
+	unit := 4 << 10
+	if command == client.CmdGroupCreateReq || command == client.CmdGroupChangeMemberReq {
+		unit = 64
+	}
+	n := length / unit * 8
 	switch command {
 	case cmdReceipt, cmdHeartbeat:
 		return n + 1
+	case client.CmdGroupCreateReq:
+		return n + 8*groupPrice
 	}
 	return n + 8
 }

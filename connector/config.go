@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"godwit/commands"
+	"godwit/connector/identity"
 	"godwit/internal/password"
 	"godwit/schema/pdu"
 )
@@ -26,6 +28,9 @@ const (
 	// Friends are told of each other, and nobody else.
 	Friends Contacts = "friends"
 )
+
+// DefaultRecalledText says that a message was recalled.
+const DefaultRecalledText = "此消息已撤回"
 
 // Config of a Server. Zero values take the defaults named.
 type Config struct {
@@ -45,6 +50,31 @@ type Config struct {
 	Hasher     *password.Hasher
 	Limiter    *password.Limiter
 	Remembered *password.Remembered
+
+	// ResumeTime is how long a resume token lets its holder in without a password; 0: none
+	// are given or taken. Secrets are what all nodes sign them with, the present one first,
+	// then those that were before and still hold; it is called from time to time.
+	ResumeTime time.Duration
+	Secrets    func(ctx context.Context) ([][]byte, error)
+
+	// RecallTime and EditTime are how long after it was sent a message may be recalled and
+	// edited by its sender; 0: not at all.
+	RecallTime time.Duration
+	EditTime   time.Duration
+	// RecalledText is what clients show in place of a message that was recalled. Default
+	// DefaultRecalledText.
+	RecalledText string
+
+	// GroupLimit is how many members a group may have. Default 10,000, at most 40,000.
+	GroupLimit int
+
+	// Identity checks the tokens of an identity provider; nil: nobody logs in by one.
+	Identity identity.Verifier
+
+	// Files keeps file transfers, and FileAt is where clients reach the file server; nil:
+	// files are refused.
+	Files  Files
+	FileAt FileAddress
 
 	// Partitions of the log, to tell the stream of a conversation; needed.
 	Partitions int
@@ -143,7 +173,13 @@ func (c Config) Validate() error {
 	if c.Partitions < 1 {
 		bad("the number of partitions is not given")
 	}
-	if c.StatusLimit < 0 || c.DrainTimeout < 0 {
+	if c.ResumeTime > 0 && c.Secrets == nil {
+		bad("resume tokens need secrets")
+	}
+	if c.GroupLimit < 0 || c.GroupLimit > commands.MaxGroupLimit {
+		bad("a group may have at most %d members, not %d", commands.MaxGroupLimit, c.GroupLimit)
+	}
+	if c.StatusLimit < 0 || c.DrainTimeout < 0 || c.ResumeTime < 0 || c.RecallTime < 0 || c.EditTime < 0 {
 		bad("a limit is negative")
 	}
 	l := c.Limits

@@ -116,7 +116,7 @@ func BenchmarkMessage(b *testing.B) {
 	n := &nullNode{fakeNode: newFakeNode(b)}
 	srv.node = n
 	srv.rate = newRate(1e9, 1e9)
-	srv.permits.known[2] = permit{expires: 1 << 30, exists: true}
+	srv.permits.known[2] = map[uint32]permit{0: {expires: 1 << 30, exists: true}}
 	session := func(user uint32) (*session, *wire) {
 		w := &wire{}
 		w.s = srv.admit(w, netip.Addr{})
@@ -148,4 +148,34 @@ func clonePerson(p *query.Account, user uint32) *query.Account {
 	p = proto.CloneOf(p)
 	p.User, p.Name = user, fmt.Sprint("p", user)
 	return p
+}
+
+// BenchmarkGroupMessage is the delivery of a group's message to each of 500 sessions.
+func BenchmarkGroupMessage(b *testing.B) {
+	srv, err := New(testConfig(b, cheapHasher(b)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	srv.node = newFakeNode(b)
+	sessions := make([]*session, 500)
+	for i := range sessions {
+		s := srv.admit(&wire{}, netip.Addr{})
+		s.user, s.id, s.state, s.class = uint32(i+1), srv.newID(), open, uint8(event.DeviceClass_DEVICE_CLASS_DESKTOP)
+		sessions[i] = s
+	}
+	k := event.Group(1)
+	body := make([]byte, 200)
+	b.ReportAllocs()
+	for b.Loop() {
+		d := &delivery.Delivery{Stream: 2, Delivery: &frame.Delivery{Body: &frame.Delivery_Message{Message: &frame.Message{
+			Conversation: k[:], Id: 1, From: 1000, Created: 1, Type: uint32(groupText), Body: body}}}}
+		for _, s := range sessions {
+			s.Deliver(d)
+			s.Flush()
+		}
+		for _, s := range sessions {
+			s.Sent(s.Turn(true).Write)
+		}
+	}
+	b.ReportMetric(float64(b.N*len(sessions))/b.Elapsed().Seconds(), "deliveries/s")
 }

@@ -6,10 +6,10 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"godwit/connector/delivery"
 	"godwit/schema/client"
-	imbase "godwit/schema/client/basedefine"
 	imbuddy "godwit/schema/client/buddy"
-	imfile "godwit/schema/client/file"
+	imextension "godwit/schema/client/extension"
 	imgroup "godwit/schema/client/group"
 	imlogin "godwit/schema/client/login"
 	immessage "godwit/schema/client/message"
@@ -30,19 +30,19 @@ type handler struct {
 }
 
 // lookup finds the handler of a command. Commands without one are ignored, as the
-// protocol has it: those that only servers send, receipts, and services that are not
-// offered and whose requests have no answer.
+// protocol has it: those that only servers send, receipts, and numbers that are no
+// command.
 func lookup(command uint16) *handler {
-	if service := command >> 8; service >= 8 || command&0xff >= 0x40 {
+	if service := command >> 8; service > client.ServiceExtension || command&0xff >= 0x40 {
 		return nil
 	}
 	return handlers[command>>8][command&0x3f]
 }
 
-var handlers [8][0x40]*handler
+var handlers [client.ServiceExtension + 1][0x40]*handler
 
 func init() {
-	for command, h := range map[uint16]handler{
+	register(map[uint16]handler{
 		client.CmdLoginReq:      {serve: (*session).onLogin, early: true},
 		client.CmdHeartBeat:     {serve: (*session).onHeartbeat, early: true},
 		client.CmdClientTimeReq: {serve: (*session).onTime, early: true},
@@ -64,23 +64,18 @@ func init() {
 		client.CmdUsersInfoReq: other[imbuddy.IMUsersInfoReq](usersInfo),
 		client.CmdAllUserReq:   other[imbuddy.IMAllUserReq](allUsers),
 		client.CmdUsersStatReq: other[imbuddy.IMUsersStatReq](usersStatus),
+	})
+	register(groupHandlers())
+	register(profileHandlers())
+	register(settingHandlers())
+	register(fileHandlers())
+	register(changeHandlers())
+	register(friendHandlers())
+	register(syncHandlers())
+}
 
-		// Services that this server does not offer: what the original answers when it
-		// has nothing, or when the server behind it is missing.
-		client.CmdDeviceTokenReq:       body((*session).onDeviceToken),
-		client.CmdPushShieldReq:        body((*session).onPushShield),
-		client.CmdQueryPushShieldReq:   body((*session).onQueryPushShield),
-		client.CmdChangeAvatarReq:      body((*session).onChangeAvatar),
-		client.CmdDepartmentReq:        body((*session).onDepartments),
-		client.CmdChangeSignInfoReq:    body((*session).onChangeSignature),
-		client.CmdNormalGroupListReq:   body((*session).onGroupList),
-		client.CmdGroupInfoListReq:     body((*session).onGroupInfo),
-		client.CmdGroupCreateReq:       body((*session).onGroupCreate),
-		client.CmdGroupChangeMemberReq: body((*session).onGroupChange),
-		client.CmdGroupShieldReq:       body((*session).onGroupShield),
-		client.CmdFileReq:              body((*session).onFile),
-		client.CmdFileHasOfflineReq:    body((*session).onWaitingFiles),
-	} {
+func register(all map[uint16]handler) {
+	for command, h := range all {
 		handlers[command>>8][command&0x3f] = &h
 	}
 }
@@ -105,23 +100,30 @@ func body[T any, P request[T]](serve func(s *session, seq uint16, m P) bool) han
 
 // timeline makes a handler that puts a question to timelines.
 func timeline[T any, P request[T]](run func(a *asking, m P) error) handler {
-	return queued[T](true, run)
+	return queued[T](question{timeline: true}, run)
 }
 
 // other makes a handler that puts a question to people or presence.
 func other[T any, P request[T]](run func(a *asking, m P) error) handler {
-	return queued[T](false, run)
+	return queued[T](question{}, run)
 }
 
-func queued[T any, P request[T]](timeline bool, run func(a *asking, m P) error) handler {
+// settled is other for a question whose answer hangs on what the session has just done.
+func settled[T any, P request[T]](run func(a *asking, m P) error) handler {
+	return queued[T](question{after: true}, run)
+}
+
+func queued[T any, P request[T]](q question, run func(a *asking, m P) error) handler {
 	return handler{serve: func(s *session, f *pdu.Frame) bool {
 		m := P(new(T))
 		if client.Unmarshal(f.Body, m) != nil {
 			return true
 		}
 		trim(m)
-		s.question(question{seq: f.Seq, timeline: timeline, size: int32(len(f.Body)),
-			run: func(a *asking) error { return run(a, m) }})
+		q := q
+		q.seq, q.size = f.Seq, int32(len(f.Body))
+		q.run = func(a *asking) error { return run(a, m) }
+		s.question(q)
 		return true
 	}}
 }
@@ -134,6 +136,19 @@ func trim(m proto.Message) {
 		m.AttachData = nil
 	case *imbuddy.IMUsersStatReq:
 		m.UserIdList = slices.Clone(m.UserIdList[:min(len(m.UserIdList), maxUsersStat)])
+		m.AttachData = nil
+	case *imextension.SyncReq:
+		if len(m.SyncToken) > maxSyncToken {
+			m.SyncToken = nil // none of ours
+		}
+	case *imgroup.IMGroupInfoListReq:
+		m.GroupVersionList = slices.Clone(m.GroupVersionList[:min(len(m.GroupVersionList), maxGroupInfos)])
+		m.AttachData = nil
+	case *imgroup.IMGroupCreateReq:
+		m.MemberIdList = slices.Clone(m.MemberIdList[:min(len(m.MemberIdList), tooManyMembers)])
+		m.AttachData = nil
+	case *imgroup.IMGroupChangeMemberReq:
+		m.MemberIdList = slices.Clone(m.MemberIdList[:min(len(m.MemberIdList), tooManyMembers)])
 		m.AttachData = nil
 	case *immessage.IMGetMsgByIdReq:
 		slices.Sort(m.MsgIdList)
@@ -155,86 +170,28 @@ func (s *session) onTime(f *pdu.Frame) bool {
 	return true
 }
 
+// onLogout is 0x0105. A phone that logs out gets no more pushes; a desktop that does
+// leaves the phone's alone.
 func (s *session) onLogout(f *pdu.Frame) bool {
-	s.mu.Lock()
-	s.sendLocked(client.CmdLogoutRsp, f.Seq, &imlogin.IMLogoutRsp{ResultCode: new(uint32(0))})
-	s.closeLocked(event.EndReason_END_REASON_LOGOUT, true)
-	s.mu.Unlock()
-	return true
-}
-
-func (s *session) onDeviceToken(seq uint16, _ *imlogin.IMDeviceTokenReq) bool {
+	seq := f.Seq
+	bye := func() {
+		s.sendLocked(client.CmdLogoutRsp, seq, &imlogin.IMLogoutRsp{ResultCode: new(uint32(0))})
+		s.closeLocked(event.EndReason_END_REASON_LOGOUT, true)
+	}
 	if s.Mobile() {
-		s.send(client.CmdDeviceTokenRsp, seq, &imlogin.IMDeviceTokenRsp{UserId: &s.user})
+		if ev, err := s.deviceToken(""); err == nil {
+			taken := s.append(event.People, ev, func(delivery.Result) { bye() })
+			if taken {
+				s.mu.Lock()
+				s.hold |= holdOver // nothing that follows is served
+				s.mu.Unlock()
+			}
+			return taken
+		}
 	}
-	return true
-}
-
-func (s *session) onPushShield(seq uint16, _ *imlogin.IMPushShieldReq) bool {
-	s.send(client.CmdPushShieldRsp, seq, &imlogin.IMPushShieldRsp{UserId: &s.user, ResultCode: new(failed)})
-	return true
-}
-
-func (s *session) onQueryPushShield(seq uint16, _ *imlogin.IMQueryPushShieldReq) bool {
-	s.send(client.CmdQueryPushShieldRsp, seq, &imlogin.IMQueryPushShieldRsp{UserId: &s.user, ResultCode: new(failed)})
-	return true
-}
-
-func (s *session) onChangeAvatar(seq uint16, _ *imbuddy.IMChangeAvatarReq) bool {
-	s.send(client.CmdChangeAvatarRsp, seq, &imbuddy.IMChangeAvatarRsp{UserId: &s.user, ResultCode: new(failed)})
-	return true
-}
-
-func (s *session) onDepartments(seq uint16, m *imbuddy.IMDepartmentReq) bool {
-	s.send(client.CmdDepartmentRsp, seq,
-		&imbuddy.IMDepartmentRsp{UserId: &s.user, LatestUpdateTime: m.LatestUpdateTime})
-	return true
-}
-
-func (s *session) onChangeSignature(seq uint16, _ *imbuddy.IMChangeSignInfoReq) bool {
-	s.send(client.CmdChangeSignInfoRsp, seq, &imbuddy.IMChangeSignInfoRsp{UserId: &s.user, ResultCode: new(failed)})
-	return true
-}
-
-func (s *session) onGroupList(seq uint16, _ *imgroup.IMNormalGroupListReq) bool {
-	s.send(client.CmdNormalGroupListRsp, seq, &imgroup.IMNormalGroupListRsp{UserId: &s.user})
-	return true
-}
-
-func (s *session) onGroupInfo(seq uint16, _ *imgroup.IMGroupInfoListReq) bool {
-	s.send(client.CmdGroupInfoListRsp, seq, &imgroup.IMGroupInfoListRsp{UserId: &s.user})
-	return true
-}
-
-func (s *session) onGroupCreate(seq uint16, m *imgroup.IMGroupCreateReq) bool {
-	if m.GetGroupType() == imbase.GroupType_GROUP_TYPE_NORMAL {
-		return true // not for clients to make, and not answered
-	}
-	s.send(client.CmdGroupCreateRsp, seq,
-		&imgroup.IMGroupCreateRsp{UserId: &s.user, ResultCode: new(failed), GroupName: m.GroupName})
-	return true
-}
-
-func (s *session) onGroupChange(seq uint16, m *imgroup.IMGroupChangeMemberReq) bool {
-	s.send(client.CmdGroupChangeMemberRsp, seq, &imgroup.IMGroupChangeMemberRsp{
-		UserId: &s.user, ChangeType: m.ChangeType, ResultCode: new(failed), GroupId: m.GroupId})
-	return true
-}
-
-func (s *session) onGroupShield(seq uint16, m *imgroup.IMGroupShieldReq) bool {
-	s.send(client.CmdGroupShieldRsp, seq,
-		&imgroup.IMGroupShieldRsp{UserId: &s.user, GroupId: m.GroupId, ResultCode: new(failed)})
-	return true
-}
-
-func (s *session) onFile(seq uint16, m *imfile.IMFileReq) bool {
-	s.send(client.CmdFileRsp, seq, &imfile.IMFileRsp{ResultCode: new(failed), FromUserId: &s.user,
-		ToUserId: m.ToUserId, FileName: m.FileName, TaskId: new(""), TransMode: m.TransMode})
-	return true
-}
-
-func (s *session) onWaitingFiles(seq uint16, _ *imfile.IMFileHasOfflineReq) bool {
-	s.send(client.CmdFileHasOfflineRsp, seq, &imfile.IMFileHasOfflineRsp{UserId: &s.user})
+	s.mu.Lock()
+	bye()
+	s.mu.Unlock()
 	return true
 }
 

@@ -32,7 +32,7 @@
 // A client is held by not reading its socket; then TCP holds it, and nothing is dropped.
 // It is held while it logs in, while 64 of its appends have no outcome, while its questions
 // wait in a full queue, while it is over its rate, while the log takes no more, while what
-// is known of a message's receiver is being asked, and while the node is suspended. At most
+// is known of a message's receiver or group is being asked, and while the node is suspended. At most
 // one read (64 KiB) and the PDU it belongs to wait here meanwhile.
 //
 // # Order
@@ -41,7 +41,40 @@
 // about timelines has a position on each stream: pushes that arrive while it is
 // under way are held, those at or below the position go out before the answer and the
 // later ones after it. A question waits for the outcomes of the session's own earlier
-// appends and until the session is attached.
+// appends and until the session is attached. A long answer goes out in parts at the pace at
+// which the client reads: each part stands between the pushes as if it were an answer.
+//
+// # Logging in again
+//
+// A login with a resume token (token.go) is proved by a signature instead of a password, under
+// secrets that all nodes share. One with a sync token (sync.go) is a login and a question at
+// once: the question stands first in the session's line. Neither kind of token is kept here.
+//
+// # What passes
+//
+// Commands from client to client and who is typing (change.go) stand in the session's line,
+// are put to the owner of the conversation once, and written to whoever is there and reads:
+// nobody's output is filled by them.
+//
+// # Pushes to many
+//
+// What a delivery means to the members of a group is the same for all of them, so it is
+// encoded once (see [delivery.Delivery]). A small push is copied into each session's
+// output. A large one is shared: a session's outbox holds a reference, and its connection
+// takes the bytes when it has drained, so that a message to ten thousand members is here
+// once, also while they do not read. A change of members comes without its lists; they are
+// asked for once, and 0x040b is shared before it is made: what is pushed later waits behind
+// it in the outbox, while answers that are about no timeline, acks and heartbeats pass. All
+// that waits in an outbox counts as output, at its full size.
+//
+// # Changes of groups
+//
+// A request that changes a group is a question like others (see asking.go and group.go): it
+// asks for the group, decides, appends by compare and set, and begins anew when somebody
+// else's change came first. So changes of one session are made in the order asked, and
+// what it asks after them is answered with them in it. That a user may write to a group is
+// cached for a minute, and forgotten when a change of its members passes by; a message by a
+// permit that is out of date comes to nothing in the log, and its sender is told.
 //
 // # How a session ends
 //

@@ -42,8 +42,15 @@ type fakeNode struct {
 	t       testing.TB
 	handler delivery.Handler
 	life    event.ID
+	epoch   byte
+	relays  int
+	page    int // conversations in an answer to Sync; 0: all
+	touched map[event.ConversationKey]uint64
+	news    *query.PeopleChangedAnswer
 	started chan struct{}
 	auto    bool // step after every append
+	groups  fakeGroups
+	circle  fakeCircle
 
 	mu       sync.Mutex
 	queue    []fakeAppend
@@ -57,12 +64,14 @@ type fakeNode struct {
 	repeats  map[string]uint32
 	dirty    []delivery.Member
 	people   map[uint32]*query.Account
+	friends  [][2]uint32 // the lower first
 	latest   uint32
 
 	attach      bool // Join is followed by Attached
 	unavailable error
 	full        bool
 	onAppend    func(ev *event.Event)
+	conflict    func() // a compare and set has failed
 	result      func(ev *event.Event) (delivery.Result, bool)
 	onAsk       func(q *query.Request) (*query.Answer, error) // nil answer: as ever
 	frozen      *query.Answer                                 // the next answer, if set
@@ -70,14 +79,17 @@ type fakeNode struct {
 }
 
 type fakeAppend struct {
-	stream event.Stream
-	ev     *event.Event
-	done   func(delivery.Result)
+	stream  event.Stream
+	ev      *event.Event
+	done    func(delivery.Result)
+	subject string // of a compare and set
+	expect  uint64
 }
 
 func newFakeNode(t testing.TB) *fakeNode {
 	n := &fakeNode{t: t, life: ulid.Make(), started: make(chan struct{}), attach: true,
 		members: map[uint32][]delivery.Member{}, live: map[event.ID]*event.SessionOpened{},
+		touched: map[event.ConversationKey]uint64{}, news: &query.PeopleChangedAnswer{},
 		heads: map[event.ConversationKey]uint32{}, cursors: map[event.ConversationKey]map[uint32]uint32{},
 		log: map[event.ConversationKey][]*query.Message{}, repeats: map[string]uint32{}, people: map[uint32]*query.Account{}}
 	close(n.started)
@@ -133,7 +145,18 @@ func (n *fakeNode) PeopleSeen() uint64 {
 	return n.sequence[event.People]
 }
 
+// Epoch is another one for each stream.
+func (n *fakeNode) Epoch(s event.Stream) event.ID {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return event.ID{14: n.epoch, 15: byte(s) + 1}
+}
+
 func (n *fakeNode) Append(s event.Stream, ev *event.Event, done func(delivery.Result)) error {
+	return n.AppendCAS(s, "", 0, ev, done)
+}
+
+func (n *fakeNode) AppendCAS(s event.Stream, subject string, expect uint64, ev *event.Event, done func(delivery.Result)) error {
 	n.mu.Lock()
 	onAppend := n.onAppend
 	n.mu.Unlock()
@@ -148,7 +171,7 @@ func (n *fakeNode) Append(s event.Stream, ev *event.Event, done func(delivery.Re
 	if proto.Size(ev) > event.MaxEventBytes {
 		return bus.ErrTooLarge
 	}
-	n.queue = append(n.queue, fakeAppend{s, proto.CloneOf(ev), done})
+	n.queue = append(n.queue, fakeAppend{s, proto.CloneOf(ev), done, subject, expect})
 	if n.auto {
 		go n.step()
 	}
@@ -186,7 +209,17 @@ func (n *fakeNode) step() {
 	n.queue = nil
 	var after []func()
 	for _, a := range queue {
+		if a.subject != "" && n.groups.subjects[a.subject] != a.expect {
+			if n.conflict != nil {
+				n.conflict()
+			}
+			a.done(delivery.Result{Err: bus.ErrConflict})
+			continue
+		}
 		n.sequence[a.stream]++
+		if a.subject != "" {
+			n.groups.wrote(a.subject, n.sequence[a.stream])
+		}
 		r := delivery.Result{Sequence: n.sequence[a.stream]}
 		forced := false
 		if n.result != nil {
@@ -214,9 +247,10 @@ func (n *fakeNode) apply(a fakeAppend, r *delivery.Result) (after []func()) {
 	deliver := func(d *frame.Delivery, users ...uint32) {
 		d.Sequence = seq
 		after = append(after, func() {
+			dl := &delivery.Delivery{Stream: a.stream, Sequence: seq, Delivery: d}
 			for _, u := range users {
 				for _, m := range n.members[u] {
-					m.Deliver(&delivery.Delivery{Stream: a.stream, Sequence: seq, Delivery: d})
+					m.Deliver(dl)
 					n.dirty = append(n.dirty, m)
 				}
 			}
@@ -251,11 +285,16 @@ func (n *fakeNode) apply(a fakeAppend, r *delivery.Result) (after []func()) {
 	case *event.Event_MessageSent:
 		m := b.MessageSent
 		k, _ := event.ParseConversation(m.Conversation)
+		if !k.IsDirect() && !n.groups.has(k.GroupID(), m.From) {
+			r.Void = frame.Void_VOID_NOT_PARTY
+			return after
+		}
 		if id, ok := n.repeats[string(m.RepeatKey)]; ok && len(m.RepeatKey) > 0 {
 			r.Void, r.FirstID = frame.Void_VOID_REPEAT, id
 			return after
 		}
 		n.heads[k]++
+		n.touched[k] = seq
 		r.ID = n.heads[k]
 		if len(m.RepeatKey) > 0 {
 			n.repeats[string(m.RepeatKey)] = r.ID
@@ -264,14 +303,19 @@ func (n *fakeNode) apply(a fakeAppend, r *delivery.Result) (after []func()) {
 		n.log[k] = append(n.log[k], &query.Message{Id: r.ID, From: m.From, Created: created, Type: m.Type, Body: m.Body})
 		n.advance(k, m.From, r.ID)
 		lo, hi := k.Parties()
+		parties := []uint32{lo, hi}
+		if !k.IsDirect() {
+			parties = n.groups.members(k.GroupID())
+		}
 		deliver(&frame.Delivery{Body: &frame.Delivery_Message{Message: &frame.Message{Conversation: m.Conversation, Id: r.ID,
-			From: m.From, Created: created, Type: m.Type, Body: m.Body, Session: m.Session}}}, lo, hi)
+			From: m.From, Created: created, Type: m.Type, Body: m.Body, Session: m.Session, ClientMessageId: m.ClientMessageId}}}, parties...)
 	case *event.Event_ReadAdvanced:
 		k, _ := event.ParseConversation(b.ReadAdvanced.Conversation)
 		if !n.advance(k, b.ReadAdvanced.User, min(b.ReadAdvanced.MsgId, n.heads[k])) {
 			r.Void = frame.Void_VOID_NO_EFFECT
 			return after
 		}
+		n.touched[k] = seq
 		deliver(&frame.Delivery{Body: &frame.Delivery_Read{Read: &frame.Read{Conversation: b.ReadAdvanced.Conversation,
 			User: b.ReadAdvanced.User, MsgId: b.ReadAdvanced.MsgId, Session: b.ReadAdvanced.Session}}}, b.ReadAdvanced.User)
 	case *event.Event_SessionEntryRemoved:
@@ -283,6 +327,9 @@ func (n *fakeNode) apply(a fakeAppend, r *delivery.Result) (after []func()) {
 		}
 		deliver(&frame.Delivery{Body: &frame.Delivery_EntryRemoved{EntryRemoved: &frame.EntryRemoved{Conversation: x.Conversation,
 			User: x.User, Session: x.Session}}}, x.User)
+	default:
+		n.groups.apply(a, r, deliver)
+		after = append(after, n.circle.apply(n, a, r, deliver)...)
 	}
 	return after
 }
@@ -343,6 +390,22 @@ func (n *fakeNode) push(from, to uint32, body string) {
 	}
 }
 
+// Relay passes on to the two of a conversation, at once.
+func (n *fakeNode) Relay(_ context.Context, r *frame.Relay) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.unavailable != nil {
+		return n.unavailable
+	}
+	n.relays++
+	k, _ := event.ParseConversation(r.GetConversation())
+	lower, higher := k.Parties()
+	r = proto.CloneOf(r)
+	r.To = []uint32{lower, higher}
+	n.handler.Relay(r)
+	return nil
+}
+
 func (n *fakeNode) Ask(ctx context.Context, q *query.Request) (*query.Answer, error) {
 	return n.answer(ctx, q)
 }
@@ -376,7 +439,8 @@ func (n *fakeNode) answer(ctx context.Context, q *query.Request) (*query.Answer,
 	}
 	ans := &query.Answer{}
 	for s, seq := range n.sequence {
-		ans.At = append(ans.At, &query.AtLeast{Stream: uint32(s), Sequence: seq})
+		epoch := event.ID{14: n.epoch, 15: byte(s) + 1}
+		ans.At = append(ans.At, &query.AtLeast{Stream: uint32(s), Sequence: seq, Epoch: epoch[:]})
 	}
 	switch b := q.GetBody().(type) {
 	case *query.Request_AccountByName:
@@ -421,8 +485,8 @@ func (n *fakeNode) answer(ctx context.Context, q *query.Request) (*query.Answer,
 	case *query.Request_Lists:
 		a := &query.ListsAnswer{}
 		for k, head := range n.heads {
-			peer := k.Peer(b.Lists.User)
-			if peer == 0 || b.Lists.UnreadOnly && n.cursors[k][b.Lists.User] >= head {
+			party := k.IsDirect() && k.Peer(b.Lists.User) != 0 || !k.IsDirect() && n.groups.has(k.GroupID(), b.Lists.User)
+			if !party || b.Lists.UnreadOnly && n.cursors[k][b.Lists.User] >= head {
 				continue
 			}
 			last := n.log[k][head-1]
@@ -451,10 +515,16 @@ func (n *fakeNode) answer(ctx context.Context, q *query.Request) (*query.Answer,
 	case *query.Request_Head:
 		k, _ := event.ParseConversation(b.Head.Conversation)
 		ans.Body = &query.Answer_Head{Head: &query.HeadAnswer{Head: n.heads[k]}}
-	case *query.Request_Friends:
-		ans.Body = &query.Answer_Friends{Friends: &query.FriendsAnswer{}}
+	case *query.Request_Receipts:
+		ans.Body = &query.Answer_Receipts{Receipts: &query.ReceiptsAnswer{}}
+	case *query.Request_PeopleChanged:
+		ans.Body = &query.Answer_PeopleChanged{PeopleChanged: proto.CloneOf(n.news)}
+	case *query.Request_Sync:
+		ans.Body = &query.Answer_Sync{Sync: n.sync(b.Sync)}
 	default:
-		return nil, fmt.Errorf("unexpected question %T", b)
+		if !n.groups.answer(q, ans) && !n.circle.answer(n, q, ans) {
+			return nil, fmt.Errorf("unexpected question %T", b)
+		}
 	}
 	return ans, nil
 }
@@ -462,7 +532,7 @@ func (n *fakeNode) answer(ctx context.Context, q *query.Request) (*query.Answer,
 func (n *fakeNode) accountsChanged(q *query.AccountsChanged) *query.AccountsAnswer {
 	all := make([]*query.Account, 0, len(n.people))
 	for _, p := range n.people {
-		if p.Updated > q.Since {
+		if p.Updated > q.Since && (q.Of == 0 || q.Of == p.User || n.areFriends(q.Of, p.User)) {
 			all = append(all, proto.CloneOf(p))
 		}
 	}

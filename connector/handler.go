@@ -130,14 +130,22 @@ func (s *session) desktopNotice(online bool) {
 		&imbuddy.IMPCLoginStatusNotify{UserId: &s.user, LoginStat: new(status(online))})
 }
 
-// PersonChanged drops what is known of the person, and ends the sessions that were let
-// in by what holds no longer.
+// PersonChanged drops what is known of the person, tells who is to know, and ends the
+// sessions that were let in by what holds no longer.
 func (h *handlerOf) PersonChanged(c *frame.PersonChanged, sequence uint64) {
 	srv, user := (*Server)(h), c.GetUser()
-	srv.accounts.drop(user)
-	srv.permits.drop(user)
 	if c.GetFriends() {
 		srv.statuses.dropFriends(user)
+		srv.permits.drop(user)
+	}
+	if d := c.GetDirectory(); d != nil {
+		srv.statuses.show(d)
+	}
+	if f := c.GetFriend(); f != nil {
+		srv.friendNotice(f)
+	} else if user != 0 {
+		srv.accounts.drop(user)
+		srv.permits.drop(user)
 	}
 	if !c.GetCredentials() {
 		return
@@ -192,6 +200,15 @@ func (h *handlerOf) CloseAll(reason error) {
 		s.closeLocked(why, false)
 		s.mu.Unlock()
 	})
+}
+
+// Relay passes on commands from client to client, who is typing, and that a file is offered.
+func (h *handlerOf) Relay(r *frame.Relay) {
+	if r.GetFile() != nil {
+		(*Server)(h).passFile(r)
+		return
+	}
+	(*Server)(h).relayed(r)
 }
 
 // Suspend stops and resumes reading and writing.

@@ -27,23 +27,48 @@ const (
 // voicePreview stands for a voice message in lists: the protocol's own text.
 var voicePreview = content.EncryptText("[语音]")
 
+// missingText stands for a message that another system had lost before it was imported.
+var missingText = content.EncryptText("[missing at import]")
+
+// moreText stands for a text that is not shown.
+var moreText = content.EncryptText("…")
+
+// shown is what clients are given of a message. Of one that was recalled or is missing it is
+// a text that says so.
+func (srv *Server) shown(m *query.Message) (t imbase.MsgType, data []byte) {
+	t = imbase.MsgType(m.GetType())
+	switch {
+	case m.GetRecalled():
+		return textOf(t), srv.recalled
+	case m.GetMissing():
+		return textOf(t), missingText
+	case m.GetBody() == nil:
+		return t, []byte{}
+	}
+	return t, m.GetBody()
+}
+
 // preview is what a list shows of a message.
-func preview(m *query.Message) []byte {
-	switch imbase.MsgType(m.GetType()) {
+func (srv *Server) preview(m *query.Message) (t imbase.MsgType, data []byte) {
+	t, data = srv.shown(m)
+	switch t {
 	case imbase.MsgType_MSG_TYPE_SINGLE_AUDIO, imbase.MsgType_MSG_TYPE_GROUP_AUDIO:
-		return voicePreview
+		return t, voicePreview
 	}
-	if len(m.GetBody()) <= maxPreview {
-		return m.GetBody()
+	switch {
+	case len(data) == 0:
+		return t, moreText // the list was too long to bring it along
+	case len(data) <= maxPreview:
+		return t, data
 	}
-	text, err := content.DecryptText(m.GetBody())
+	text, err := content.DecryptText(data)
 	if err != nil {
-		return content.EncryptText("…")
+		return t, moreText
 	}
 	if letters := []rune(text); len(letters) > previewLetters {
 		text = string(letters[:previewLetters]) + "…"
 	}
-	return content.EncryptText(text)
+	return t, content.EncryptText(text)
 }
 
 // entry is one conversation as a list shows it.
@@ -88,19 +113,28 @@ func fits[M proto.Message](list []M) []M {
 
 // recentSessions is 0x0201.
 func recentSessions(a *asking, m *imbuddy.IMRecentContactSessionReq) error {
-	ans, err := a.lists(&query.Lists{User: a.s.user, Since: m.GetLatestUpdateTime(), Limit: maxSessions})
+	limit := uint32(maxSessions)
+	if a.s.srv.cfg.Contacts == Friends {
+		limit *= 10 // some of them are with strangers
+	}
+	ans, err := a.lists(&query.Lists{User: a.s.user, Since: m.GetLatestUpdateTime(), Limit: limit})
+	if err != nil {
+		return err
+	}
+	all, err := a.contacts(a.entries(ans))
 	if err != nil {
 		return err
 	}
 	var list []*imbase.ContactSessionInfo
-	for _, e := range a.entries(ans) {
+	for _, e := range all {
 		if len(list) == maxSessions {
 			break
 		}
+		kind, text := a.s.srv.preview(e.Latest)
 		list = append(list, &imbase.ContactSessionInfo{
 			SessionId: &e.id, SessionType: &e.kind, SessionStatus: new(imbase.SessionStatusType_SESSION_STATUS_OK),
-			UpdatedTime: &e.Updated, LatestMsgId: &e.Head, LatestMsgData: preview(e.Latest),
-			LatestMsgType: new(imbase.MsgType(e.Latest.GetType())), LatestMsgFromUserId: &e.from,
+			UpdatedTime: &e.Updated, LatestMsgId: &e.Head, LatestMsgData: text,
+			LatestMsgType: &kind, LatestMsgFromUserId: &e.from,
 		})
 	}
 	return a.answer(client.CmdRecentContactSessionRsp,
@@ -122,9 +156,10 @@ func unread(a *asking, _ *immessage.IMUnreadMsgCntReq) error {
 		}
 		n := e.Head - e.Cursor
 		total += n
+		kind, text := a.s.srv.preview(e.Latest)
 		info := &imbase.UnreadInfo{
-			SessionId: &e.id, SessionType: &e.kind, UnreadCnt: &n, LatestMsgId: &e.Head, LatestMsgData: preview(e.Latest),
-			LatestMsgType: new(imbase.MsgType(e.Latest.GetType())), LatestMsgFromUserId: &e.from,
+			SessionId: &e.id, SessionType: &e.kind, UnreadCnt: &n, LatestMsgId: &e.Head, LatestMsgData: text,
+			LatestMsgType: &kind, LatestMsgFromUserId: &e.from,
 		}
 		if e.kind == single {
 			singles = append(singles, info)
@@ -136,28 +171,23 @@ func unread(a *asking, _ *immessage.IMUnreadMsgCntReq) error {
 		UserId: &a.s.user, TotalCnt: &total, UnreadinfoList: fits(append(singles, groups...))})
 }
 
-// readable is the conversation that a request names, if the session can have one: not
-// with itself, and no group, of which nobody is a member yet.
+// readable is the conversation that a request names, if the session can have one: not with
+// itself. Whether its user is a member of a group is known to the timeline.
 func (a *asking) readable(kind imbase.SessionType, id uint32) (event.ConversationKey, bool) {
-	if kind != single || id == 0 || id == a.s.user {
+	if id == 0 || kind == single && id == a.s.user {
 		return event.ConversationKey{}, false
 	}
-	return event.Direct(a.s.user, id), true
+	return conversationOf(a.s.user, kind, id), true
 }
 
 // messages puts a view's messages into a client's form, newest first.
-func messages(ans *query.Answer) []*imbase.MsgInfo {
+func (srv *Server) messages(ans *query.Answer) []*imbase.MsgInfo {
 	var list []*imbase.MsgInfo
 	for _, m := range ans.GetMessages().GetMessages() {
 		if !client.KnownMsgType(int32(m.GetType())) {
 			continue
 		}
-		data := m.GetBody()
-		if data == nil {
-			data = []byte{}
-		}
-		list = append(list, &imbase.MsgInfo{MsgId: &m.Id, FromSessionId: &m.From, CreateTime: &m.Created,
-			MsgType: new(imbase.MsgType(m.GetType())), MsgData: data})
+		list = append(list, srv.msgInfo(m))
 	}
 	slices.SortStableFunc(list, func(x, y *imbase.MsgInfo) int { return int(int64(y.GetMsgId()) - int64(x.GetMsgId())) })
 	return fits(list)
@@ -174,7 +204,7 @@ func history(a *asking, m *immessage.IMGetMsgListReq) error {
 		if err != nil {
 			return err
 		}
-		list = messages(ans)
+		list = a.s.srv.messages(ans)
 	}
 	return a.answer(client.CmdGetMsgListRsp, &immessage.IMGetMsgListRsp{UserId: &a.s.user, SessionType: m.SessionType,
 		SessionId: m.SessionId, MsgIdBegin: m.MsgIdBegin, MsgList: list})
@@ -191,7 +221,7 @@ func byIDs(a *asking, m *immessage.IMGetMsgByIdReq) error {
 		if err != nil {
 			return err
 		}
-		list = messages(ans)
+		list = a.s.srv.messages(ans)
 	}
 	return a.answer(client.CmdGetMsgByIdRsp, &immessage.IMGetMsgByIdRsp{UserId: &a.s.user, SessionType: m.SessionType,
 		SessionId: m.SessionId, MsgList: list})

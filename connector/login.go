@@ -9,8 +9,12 @@ import (
 
 	"godwit/commands"
 	"godwit/connector/delivery"
+	"godwit/connector/identity"
+	"godwit/internal/origin"
+	"godwit/internal/password"
 	"godwit/schema/client"
 	imbase "godwit/schema/client/basedefine"
+	imextension "godwit/schema/client/extension"
 	imlogin "godwit/schema/client/login"
 	"godwit/schema/event"
 	"godwit/schema/frame"
@@ -37,6 +41,15 @@ const (
 	loginWrong  = imbase.ResultType_REFUSE_REASON_DB_VALIDATE_FAILED
 )
 
+// supported are the features that this server has.
+func (srv *Server) supported() uint32 {
+	all := imextension.Feature_FEATURE_NOTICES | imextension.Feature_FEATURE_RECEIPTS | imextension.Feature_FEATURE_TYPING
+	if srv.tokens.on() {
+		all |= imextension.Feature_FEATURE_RESUME
+	}
+	return uint32(all)
+}
+
 // login is one login under way. It goes through two pools: one that looks things up, and
 // one for passwords that must be checked the dear way, so that a crowd of guessers does
 // not stand in the way of clients that were proved right lately.
@@ -49,6 +62,10 @@ type login struct {
 	account  *query.Account // nil: nobody has the name
 	sequence uint64         // PEOPLE position that account is from
 	missed   uint64         // Server.missed before the look-up
+
+	counted bool   // the limiter has let it try, and is to be told how it ends
+	token   []byte // to be given with the answer
+	expires uint32 // of token
 }
 
 // onLogin is 0x0103. A second one on a connection is ignored.
@@ -102,12 +119,21 @@ func (l *login) look() {
 	if !utf8.ValidString(l.name) || len(l.name) > 4*commands.MaxName {
 		l.name = "" // nobody has it
 	}
+	ctx, cancel := context.WithTimeout(srv.ctx, srv.limits.Ask)
+	defer cancel()
+	switch {
+	case len(l.req.GetResumeToken()) > 0:
+		l.resume(ctx)
+		return
+	case l.req.GetIdentityToken() != "" && srv.cfg.Identity != nil:
+		l.identify(ctx)
+		return
+	}
 	if err := srv.limiter.Allow(l.s.addr, l.name); err != nil {
 		l.fail("limited", loginWrong, textTooOften, err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(srv.ctx, srv.limits.Ask)
-	defer cancel()
+	l.counted = true
 	var err error
 	if l.account, l.sequence, err = srv.accounts.find(ctx, l.name); err != nil {
 		srv.limiter.Abandoned(l.s.addr, l.name)
@@ -118,8 +144,60 @@ func (l *login) look() {
 		l.proved()
 		return
 	}
-	if !srv.checks.put(address(l.s.addr), l) {
+	if !srv.checks.put(origin.Of(l.s.addr), l) {
 		srv.limiter.Abandoned(l.s.addr, l.name)
+	}
+}
+
+// resume lets in who brings a token of an earlier login. Nothing is guessed here, so nothing is
+// counted: the chance to forge a token is none, and one that is good must pass also where
+// somebody else fails again and again.
+func (l *login) resume(ctx context.Context) {
+	srv := l.s.srv
+	if !srv.tokens.on() {
+		l.fail("token", loginWrong, textWrong, errNoResume)
+		return
+	}
+	user, credentials, err := srv.tokens.check(ctx, l.req.GetResumeToken(), time.Now())
+	if err == nil && l.name == "" {
+		l.name, err = srv.accounts.nameOf(ctx, user)
+	}
+	if err == nil {
+		l.account, l.sequence, err = srv.accounts.find(ctx, l.name)
+	}
+	switch {
+	case errors.Is(err, errForged), errors.Is(err, errExpired):
+		l.fail("token", loginWrong, textWrong, err)
+	case err != nil:
+		l.fail("unavailable", loginServer, textServer, err)
+	case l.account.GetUser() != user || user == 0 || l.account.GetCredentialsSequence() != credentials:
+		l.fail("token", loginWrong, textWrong, errOutlived)
+	default:
+		l.proved()
+	}
+}
+
+// identify lets in who brings the token of an identity provider, and makes the account of a
+// first login where that is configured. The provider's signature can't be guessed either.
+func (l *login) identify(ctx context.Context) {
+	srv := l.s.srv
+	claims, err := srv.cfg.Identity.Verify(ctx, l.req.GetIdentityToken())
+	if err == nil {
+		l.name = claims.Name
+		l.account, l.sequence, err = srv.accounts.find(ctx, l.name)
+	}
+	if err == nil && l.account == nil && srv.cfg.Identity.Creates() {
+		l.account, l.sequence, err = identity.Register(ctx, srv.node, claims, srv.cfg.Hasher.Unusable(), time.Now())
+	}
+	switch {
+	case errors.Is(err, identity.ErrRefused):
+		l.fail("token", loginWrong, textWrong, err)
+	case err != nil:
+		l.fail("unavailable", loginServer, textServer, err)
+	case l.account == nil:
+		l.fail("wrong", loginWrong, textWrong, commands.ErrNoSuchPerson)
+	default:
+		l.proved()
 	}
 }
 
@@ -147,19 +225,74 @@ func (l *login) check() {
 		srv.limiter.Failed(l.s.addr, l.name)
 		l.fail("wrong", loginWrong, textWrong, commands.ErrWrongPassword)
 	default:
+		if password.Outdated(l.account.GetPasswordHash()) {
+			l.rehash()
+		}
 		l.proved()
 	}
 }
 
-// proved goes on with a login whose password is right.
+// maxRehashing bounds the hashes that are being replaced or wait for it. Whose turn did not
+// come keeps his until his next login.
+const maxRehashing = 256
+
+// rehash replaces the account's hash, whose password is known now, by one of our own. The
+// login does not wait for it.
+func (l *login) rehash() {
+	srv, p, name, text := l.s.srv, l.account, l.name, l.req.GetPassword()
+	if srv.rehashing.Add(1) > maxRehashing {
+		srv.rehashing.Add(-1)
+		return
+	}
+	work := func() {
+		defer srv.rehashing.Add(-1)
+		hash, err := srv.cfg.Hasher.Hash(srv.ctx, text)
+		if err != nil {
+			srv.log.Debug("hash not replaced", "user", p.GetUser(), "err", err)
+			return
+		}
+		ev, err := commands.RehashPassword{
+			At: time.Now(), User: p.GetUser(), PasswordHash: hash, CredentialsSequence: p.GetCredentialsSequence(),
+		}.Decide(commands.Person{Number: p.GetUser(), Disabled: p.GetDisabled()})
+		if err == nil {
+			err = srv.node.Append(event.People, ev, func(r delivery.Result) {
+				if r.Err == nil && r.Void == frame.Void_VOID_NONE {
+					srv.remembered.Remember(name, text, p.GetUser(), hash)
+				}
+			})
+		}
+		if err != nil {
+			srv.log.Warn("hash not replaced", "user", p.GetUser(), "err", err)
+		}
+	}
+	if !srv.background(work) {
+		srv.rehashing.Add(-1)
+	}
+}
+
+// proved goes on with a login whose password, or token, is right.
 func (l *login) proved() {
 	srv := l.s.srv
 	if l.account.GetDisabled() || l.account.GetEmployment() == left {
-		srv.limiter.Abandoned(l.s.addr, l.name)
+		if l.counted {
+			srv.limiter.Abandoned(l.s.addr, l.name)
+		}
 		l.fail("disabled", loginWrong, textWrong, commands.ErrPersonDisabled)
 		return
 	}
-	srv.limiter.Succeeded(l.s.addr, l.name)
+	if l.counted {
+		srv.limiter.Succeeded(l.s.addr, l.name)
+		l.counted = false
+	}
+	if srv.tokens.on() && l.req.GetFeatures()&uint32(imextension.Feature_FEATURE_RESUME) != 0 {
+		ctx, cancel := context.WithTimeout(srv.ctx, srv.limits.Ask)
+		var err error
+		l.token, l.expires, err = srv.tokens.issue(ctx, l.account.GetUser(), l.account.GetCredentialsSequence(), time.Now())
+		cancel()
+		if err != nil { // it gets in without
+			srv.log.Warn("no resume token could be made", "err", err)
+		}
+	}
 	switch registered, again := l.register(); {
 	case again:
 		// Somebody's credentials have changed since the look-up: it starts over, so that
@@ -195,6 +328,7 @@ func (l *login) register() (registered, again bool) {
 	}
 	s.user, s.id, s.peopleSeq = l.account.GetUser(), srv.newID(), l.sequence
 	s.clientType = uint8(l.req.GetClientType())
+	s.features = l.req.GetFeatures() & srv.supported()
 	s.class = uint8(event.ClassOf(uint32(l.req.GetClientType())))
 	s.gate = &gate{} // pushes wait for 0x0104
 	s.opening = true
@@ -255,11 +389,23 @@ func (l *login) outcome(r delivery.Result) {
 		s.seen.Store(srv.tick())
 		info := userInfo(l.account)
 		info.Status = new(uint32(0))
-		s.sendLocked(client.CmdLoginRes, s.loginSeq, &imlogin.IMLoginRes{
+		res := &imlogin.IMLoginRes{
 			ServerTime: new(unixNow()), ResultCode: new(loginOK), ResultString: new(textOK),
 			OnlineStatus: l.req.OnlineStatus, UserInfo: info,
-		})
+		}
+		if l.req.Features != nil {
+			res.Features = new(s.features)
+		}
+		if len(l.token) > 0 {
+			res.ResumeToken, res.ResumeExpires = l.token, &l.expires
+		}
+		s.sendLocked(client.CmdLoginRes, s.loginSeq, res)
 		s.release(nil, nil)
+		if l.req.SyncToken != nil {
+			m := &imextension.SyncReq{SyncToken: l.req.SyncToken}
+			s.line(question{seq: s.loginSeq, timeline: true, size: int32(len(m.SyncToken)),
+				run: func(a *asking) error { return syncSince(a, m) }})
+		}
 		if s.notice != 0 {
 			s.desktopNotice(s.notice > 0)
 			s.notice = 0
@@ -267,6 +413,7 @@ func (l *login) outcome(r delivery.Result) {
 		srv.metrics.logins.WithLabelValues("ok").Inc()
 		srv.metrics.sessions.WithLabelValues(className(s.class)).Inc()
 		s.live = true
+		srv.present.add(s.addr, 1)
 		if srv.log.Enabled(srv.ctx, slog.LevelDebug) {
 			srv.log.Debug("session opened", "session", s.id, "user", s.user, "addr", s.addr,
 				"client", l.req.GetClientType(), "class", className(s.class))

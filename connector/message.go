@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"bytes"
 	"errors"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"godwit/schema/client"
 	imbase "godwit/schema/client/basedefine"
 	imbuddy "godwit/schema/client/buddy"
+	imextension "godwit/schema/client/extension"
 	imlogin "godwit/schema/client/login"
 	immessage "godwit/schema/client/message"
 	"godwit/schema/event"
@@ -60,41 +62,100 @@ func (s *session) onMessage(f *pdu.Frame) bool {
 	}
 	c := commands.SendMessage{
 		At: time.Now(), From: s.who(), To: m.To, Type: imbase.MsgType(m.Type),
-		Body: m.Data, Seq: f.Seq, Received: f.Body, // both only until the event is encoded
+		Body: m.Data, Seq: f.Seq, Received: f.Body, ClientMessageID: m.ClientMessageID, // all only until the event is encoded
 	}
+	kind := sessionType(c.Type)
 	var permit commands.Permit
-	if m.To != s.user && (m.Type == int32(imbase.MsgType_MSG_TYPE_SINGLE_TEXT) || m.Type == int32(imbase.MsgType_MSG_TYPE_SINGLE_AUDIO)) {
-		var known bool
-		if permit.Peer, known = s.srv.permits.get(m.To); !known {
+	var known bool
+	switch {
+	case m.To == 0:
+	case kind == group:
+		if permit.Group, known = s.srv.members.get(s.user, m.To); !known {
+			s.srv.members.ask(s, m.To)
+			return false
+		}
+	case m.To != s.user:
+		if permit, known = s.srv.permits.between(s.user, m.To); !known {
 			s.srv.permits.ask(m.To, s)
 			return false
 		}
 	}
+	// What is left to be told of it once the body is gone.
+	sent := sending{seq: f.Seq, to: m.To, kind: kind, created: uint32(c.At.Unix())}
+	if n := len(m.ClientMessageID); n > 0 && n <= len(event.ID{}) {
+		sent.id = bytes.Clone(m.ClientMessageID)
+	}
 	ev, err := c.Decide(permit)
 	if err != nil {
+		s.mu.Lock()
+		s.sendRefused(sent, refusalOf(err))
+		s.mu.Unlock()
 		return s.refused(err)
 	}
 	s.srv.metrics.messages.Inc()
-	seq, to := f.Seq, m.To
-	return s.append(event.Direct(s.user, to).Stream(s.srv.cfg.Partitions), ev, func(r delivery.Result) {
-		id := r.ID
-		switch {
-		case r.Err != nil:
-			s.srv.metrics.unknown.Inc()
-			return // its fate is found in the history
-		case r.Void == frame.Void_VOID_REPEAT:
-			id = r.FirstID
-		case r.Void != frame.Void_VOID_NONE:
-			s.srv.void(s, r.Void)
-			return
-		}
-		s.srv.metrics.acked.Inc()
-		s.write(func(b []byte) []byte {
-			return pdu.Append(b, service(client.CmdMsgDataAck), client.CmdMsgDataAck, seq, func(b []byte) []byte {
-				return client.AppendMsgDataAck(b, s.user, to, id, int32(single))
-			})
+	stream := conversationOf(s.user, kind, m.To).Stream(s.srv.cfg.Partitions)
+	return s.append(stream, ev, func(r delivery.Result) { s.sent(sent, r) })
+}
+
+// sending is what a message's ack says of it.
+type sending struct {
+	id      []byte // its client's
+	seq     uint16
+	kind    imbase.SessionType
+	to      uint32
+	created uint32
+}
+
+// sent tells the client what became of its message. mu is held.
+func (s *session) sent(m sending, r delivery.Result) {
+	id := r.ID
+	switch {
+	case r.Err != nil:
+		// Its fate is found in the history.
+		s.srv.metrics.unknown.Inc()
+		s.sendRefused(m, imextension.Refusal_REFUSAL_UNKNOWN)
+		return
+	case r.Void == frame.Void_VOID_REPEAT:
+		id, m.created = r.FirstID, 0
+	case r.Void != frame.Void_VOID_NONE:
+		s.srv.void(s, r.Void)
+		s.sendRefused(m, refusalOfVoid(r.Void, m.kind == group))
+		return
+	}
+	s.srv.metrics.acked.Inc()
+	s.write(func(b []byte) []byte {
+		return pdu.Append(b, service(client.CmdMsgDataAck), client.CmdMsgDataAck, m.seq, func(b []byte) []byte {
+			return client.AppendExtendedMsgDataAck(b, s.user, m.to, id, int32(m.kind), m.id, m.created)
 		})
 	})
+}
+
+// sendRefused tells a client that understands it why a message was refused. Others run into
+// their own timeout, as the protocol has it. mu is held.
+func (s *session) sendRefused(m sending, why imextension.Refusal) {
+	if !s.has(imextension.Feature_FEATURE_NOTICES) {
+		return
+	}
+	s.sendLocked(client.CmdSendRefused, m.seq, &imextension.SendRefused{
+		SessionId: &m.to, SessionType: &m.kind, Refusal: &why, ClientMessageId: m.id})
+	s.wire.Wake()
+}
+
+// sessionType is the kind of conversation that messages of a type go to.
+func sessionType(t imbase.MsgType) imbase.SessionType {
+	switch t {
+	case imbase.MsgType_MSG_TYPE_GROUP_TEXT, imbase.MsgType_MSG_TYPE_GROUP_AUDIO:
+		return group
+	}
+	return single
+}
+
+// conversationOf is the conversation that a user means by its kind and number.
+func conversationOf(user uint32, kind imbase.SessionType, id uint32) event.ConversationKey {
+	if kind == group {
+		return event.Group(id)
+	}
+	return event.Direct(user, id)
 }
 
 const (
@@ -112,7 +173,7 @@ func (s *session) onRead(_ uint16, m *immessage.IMMsgDataReadAck) bool {
 	if err != nil {
 		return s.refused(err)
 	}
-	stream := event.Direct(s.user, m.GetSessionId()).Stream(s.srv.cfg.Partitions)
+	stream := conversationOf(s.user, m.GetSessionType(), m.GetSessionId()).Stream(s.srv.cfg.Partitions)
 	return s.append(stream, ev, func(delivery.Result) {})
 }
 
@@ -128,7 +189,7 @@ func (s *session) onRemoveSession(seq uint16, m *imbuddy.IMRemoveSessionReq) boo
 		s.send(client.CmdRemoveSessionRsp, seq, answer(failed))
 		return true
 	}
-	stream := event.Direct(s.user, m.GetSessionId()).Stream(s.srv.cfg.Partitions)
+	stream := conversationOf(s.user, m.GetSessionType(), m.GetSessionId()).Stream(s.srv.cfg.Partitions)
 	return s.append(stream, ev, func(r delivery.Result) {
 		code := uint32(0)
 		if r.Err != nil || r.Void != frame.Void_VOID_NONE {
@@ -156,22 +217,25 @@ func (s *session) onKickPC(seq uint16, _ *imlogin.IMKickPCClientReq) bool {
 func (s *session) appendPush(b []byte, d *delivery.Delivery) []byte {
 	switch x := d.Delivery.GetBody().(type) {
 	case *frame.Delivery_Message:
-		m := x.Message
-		to, kind, ok := s.conversation(m.GetConversation(), m.GetFrom())
-		if !ok || event.ToID(m.GetSession()) == s.id || !client.KnownMsgType(int32(m.GetType())) {
-			return b
+		return s.appendMessage(b, d, x.Message)
+	case *frame.Delivery_GroupChange:
+		return s.appendGroupNotice(b, x.GroupChange)
+	case *frame.Delivery_FileOffer:
+		if n := s.fileNotice(x.FileOffer, s.srv.addresses(), true); n != nil {
+			b, _ = pdu.AppendMessage(b, client.CmdFileNotify, 0, n)
 		}
-		if kind == single && to == 0 {
-			return b
-		}
-		s.srv.metrics.deliveries.Inc()
-		return pdu.Append(b, service(client.CmdMsgData), client.CmdMsgData, 0, func(b []byte) []byte {
-			return client.AppendMsgData(b, m.GetFrom(), to, m.GetId(), m.GetCreated(), int32(m.GetType()), m.GetBody())
-		})
+		return b
+	case *frame.Delivery_MessageChange:
+		return s.appendMessageChange(b, d, x.MessageChange)
+	case *frame.Delivery_Receipt:
+		return s.appendReceipt(b, x.Receipt.GetConversation(), x.Receipt.GetUser(), &x.Receipt.MsgId, nil)
 	case *frame.Delivery_Read:
 		r := x.Read
+		if r.GetUser() != s.user {
+			return s.appendReceipt(b, r.GetConversation(), r.GetUser(), nil, &r.MsgId)
+		}
 		to, kind, ok := s.conversation(r.GetConversation(), r.GetUser())
-		if !ok || r.GetUser() != s.user || event.ToID(r.GetSession()) == s.id {
+		if !ok || event.ToID(r.GetSession()) == s.id {
 			return b
 		}
 		return pdu.Append(b, service(client.CmdMsgDataReadNotify), client.CmdMsgDataReadNotify, 0, func(b []byte) []byte {
@@ -187,8 +251,81 @@ func (s *session) appendPush(b []byte, d *delivery.Delivery) []byte {
 		b, _ = pdu.AppendMessage(b, client.CmdRemoveSessionNotify, 0,
 			&imbuddy.IMRemoveSessionNotify{UserId: &s.user, SessionType: &kind, SessionId: &to})
 		return b
+	case *frame.Delivery_BlockChange:
+		if m := s.blockNotify(x.BlockChange); m != nil {
+			b, _ = pdu.AppendMessage(b, client.CmdFriendNotify, 0, m)
+		}
+		return b
 	}
 	return b
+}
+
+// concerns tells whether the session is told of a message, and as what.
+func (s *session) concerns(m *frame.Message) (to uint32, kind imbase.SessionType, ok bool) {
+	to, kind, ok = s.conversation(m.GetConversation(), m.GetFrom())
+	ok = ok && to != 0 && event.ToID(m.GetSession()) != s.id && client.KnownMsgType(int32(m.GetType()))
+	return to, kind, ok
+}
+
+// appendMessage appends a message's PDU, which is the same for all who get it. That of a
+// group's is made once, and a large one is not copied here, but shared. mu is held.
+func (s *session) appendMessage(b []byte, d *delivery.Delivery, m *frame.Message) []byte {
+	to, kind, ok := s.concerns(m)
+	if !ok || d.Shared != nil {
+		return b
+	}
+	s.srv.metrics.deliveries.Inc()
+	if kind != group {
+		return s.srv.appendMessage(b, to, m)
+	}
+	if d.PDU == nil {
+		d.PDU = s.srv.appendMessage(nil, to, m)
+	}
+	return append(b, d.PDU...)
+}
+
+// sharedPush is the push that a delivery means to many sessions, if it is one that is
+// shared. mu is held.
+func (s *session) sharedPush(d *delivery.Delivery) *shared {
+	switch x := d.Delivery.GetBody().(type) {
+	case *frame.Delivery_Message:
+		m := x.Message
+		if len(m.GetBody()) < lendFrom {
+			return nil
+		}
+		to, kind, ok := s.concerns(m)
+		if !ok || kind != group {
+			return nil
+		}
+		if d.Shared == nil {
+			d.Shared = ready(s.srv.appendMessage(nil, to, m))
+		}
+		s.srv.metrics.deliveries.Inc()
+		return d.Shared.(*shared)
+	case *frame.Delivery_GroupChange:
+		return s.memberNotice(d, x.GroupChange)
+	}
+	return nil
+}
+
+// appendMessage appends 0x0301 as clients are given it.
+func (srv *Server) appendMessage(b []byte, to uint32, m *frame.Message) []byte {
+	data := client.MsgData{From: m.GetFrom(), To: to, ID: m.GetId(), Created: m.GetCreated(), Type: int32(m.GetType()), Data: m.GetBody(),
+		ClientMessageID: m.GetClientMessageId(), Recalled: m.GetRecalled(), Edits: m.GetEdits()}
+	if data.Recalled {
+		data.Type, data.Data = int32(textOf(imbase.MsgType(data.Type))), srv.recalled
+	}
+	return pdu.Append(b, service(client.CmdMsgData), client.CmdMsgData, 0, func(b []byte) []byte {
+		return client.AppendExtendedMsgData(b, data)
+	})
+}
+
+// textOf is the type of a text that stands for a message of a type.
+func textOf(t imbase.MsgType) imbase.MsgType {
+	if sessionType(t) == group {
+		return imbase.MsgType_MSG_TYPE_GROUP_TEXT
+	}
+	return imbase.MsgType_MSG_TYPE_SINGLE_TEXT
 }
 
 // conversation is how a PDU about something that from did names its conversation: by the

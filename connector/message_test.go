@@ -718,7 +718,7 @@ func TestVoiceIsPreviewedInLists(t *testing.T) {
 			t.Errorf("list %v", l)
 		}
 		long := content.EncryptText(strings.Repeat("long ", 600))
-		p := preview(&query.Message{Type: 1, Body: long})
+		_, p := r.srv.preview(&query.Message{Type: 1, Body: long})
 		if s, err := content.DecryptText(p); len(p) > maxPreview || err != nil || !strings.HasPrefix(s, "long long") {
 			t.Errorf("preview of %d bytes: %q %v", len(p), s, err)
 		}

@@ -12,10 +12,10 @@ import (
 
 // metrics of a server, all named godwit_connector_*.
 type metrics struct {
-	accepted, messages, acked, unknown, deliveries, slow  prometheus.Counter
-	outputBytes, statuses, statusDropped, unanswered      prometheus.Counter
-	rejected, logins, closes, kicks, held, refused, voids *prometheus.CounterVec
-	sessions                                              *prometheus.GaugeVec
+	accepted, messages, acked, unknown, deliveries, slow      prometheus.Counter
+	outputBytes, statuses, statusDropped, notices, unanswered prometheus.Counter
+	rejected, logins, closes, kicks, held, refused, voids     *prometheus.CounterVec
+	sessions                                                  *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer, srv *Server) (*metrics, error) {
@@ -49,7 +49,8 @@ func newMetrics(reg prometheus.Registerer, srv *Server) (*metrics, error) {
 		refused:       counters("requests_refused_total", "reason", "Requests that a rule said no to."),
 		deliveries:    counter("deliveries_total", "Messages delivered to sessions."),
 		statuses:      counter("status_notices_total", "Status notices written to sessions."),
-		statusDropped: counter("status_notices_dropped_total", "Status changes not pushed, because too many users are online."),
+		statusDropped: counter("status_notices_dropped_total", "Changes of a status, an avatar or a signature that were not pushed, because too many users are online or too many have changed."),
+		notices:       counter("directory_notices_total", "Notices of an avatar or a signature written to sessions."),
 		unanswered:    counter("questions_failed_total", "Lists that no view answered; their sessions were closed."),
 		slow:          counter("slow_closes_total", "Sessions closed because they did not read."),
 		held:          counters("holds_total", "reason", "Times that a session was not read for a while."),

@@ -18,8 +18,10 @@ type Discovery struct {
 	// reached this HTTP server; without a port the one that the Server listens on.
 	Advertise string
 	// MSFS is the URL of the picture store, and Directory that of the list of web
-	// items; both may be empty.
+	// items; both may be empty. With Pictures and without MSFS the store is on this HTTP
+	// server, as the client reached it.
 	MSFS      string
+	Pictures  bool
 	Directory string
 }
 
@@ -41,6 +43,10 @@ func (d *Discovery) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body = refusal{2, "负载过高"}
 	default:
 		host, port := d.where(r)
+		msfs := d.MSFS
+		if msfs == "" && d.Pictures {
+			msfs = "http://" + r.Host + "/"
+		}
 		body = struct {
 			BackupIP   string `json:"backupIP"`
 			Code       int    `json:"code"`
@@ -50,7 +56,7 @@ func (d *Discovery) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			MSFSPrior  string `json:"msfsPrior"`
 			Port       string `json:"port"` // clients want text
 			PriorIP    string `json:"priorIP"`
-		}{host, 0, d.Directory, "", d.MSFS, d.MSFS, port, host}
+		}{host, 0, d.Directory, "", msfs, msfs, port, host}
 	}
 	b, err := json.MarshalIndent(body, "", "   ")
 	if err != nil {

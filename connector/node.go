@@ -5,6 +5,7 @@ import (
 
 	"godwit/connector/delivery"
 	"godwit/schema/event"
+	"godwit/schema/frame"
 	"godwit/schema/query"
 )
 
@@ -15,6 +16,8 @@ type Node interface {
 	Ready() error
 	Life() event.ID
 	Append(s event.Stream, ev *event.Event, done func(delivery.Result)) error
+	AppendCAS(s event.Stream, subject string, expect uint64, ev *event.Event, done func(delivery.Result)) error
+	Relay(ctx context.Context, r *frame.Relay) error
 	Join(m delivery.Member)
 	Leave(m delivery.Member)
 	NotifyFlush(m delivery.Member)
@@ -22,4 +25,5 @@ type Node interface {
 	AskTimeline(ctx context.Context, conv event.ConversationKey, q *query.Request) (*query.Answer, error)
 	AskLists(ctx context.Context, q *query.Request) (*query.Answer, error)
 	PeopleSeen() uint64
+	Epoch(s event.Stream) event.ID
 }

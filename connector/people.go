@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -26,6 +25,8 @@ const (
 	usersPerAsk   = 500
 	statusPerAsk  = 5000
 	accountsAPage = 500
+
+	relationsPerAsk = 2000
 )
 
 // userInfo is a person as clients see one. All fields are on the wire.
@@ -37,11 +38,16 @@ func userInfo(p *query.Account) *imbase.UserInfo {
 	}
 }
 
-// usersInfo is 0x0204. Unknown ids are left out.
+// usersInfo is 0x0204. Unknown ids are left out; where contacts are friends, also who is
+// none, but for oneself and who asks to be one.
 func usersInfo(a *asking, m *imbuddy.IMUsersInfoReq) error {
 	var list []*imbase.UserInfo
 	for part := range slices.Chunk(m.GetUserIdList(), usersPerAsk) {
-		ans, err := a.view(&query.Request{Body: &query.Request_Accounts{Accounts: &query.Accounts{Users: part}}})
+		ids, err := a.visible(part, (*query.Relation).GetIncoming)
+		if err != nil {
+			return err
+		}
+		ans, err := a.view(&query.Request{Body: &query.Request_Accounts{Accounts: &query.Accounts{Users: ids}}})
 		if err != nil {
 			return err
 		}
@@ -52,38 +58,114 @@ func usersInfo(a *asking, m *imbuddy.IMUsersInfoReq) error {
 	return a.answer(client.CmdUsersInfoRsp, &imbuddy.IMUsersInfoRsp{UserId: &a.s.user, UserInfoList: fits(list)})
 }
 
-// allUsers is 0x0208. A directory that does not fit in one PDU, and no other, since clients
+// visible are those of the users whom the asker may see: himself and his friends, where
+// contacts are friends, and for whom also says so; else all.
+func (a *asking) visible(users []uint32, also func(*query.Relation) bool) ([]uint32, error) {
+	if a.s.srv.cfg.Contacts != Friends || len(users) == 0 {
+		return users, nil
+	}
+	seen := make([]uint32, 0, len(users))
+	for part := range slices.Chunk(users, relationsPerAsk) {
+		ans, err := a.view(&query.Request{Body: &query.Request_Relations{Relations: &query.Relations{User: a.s.user, Others: part}}})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range ans.GetRelations().GetRelations() {
+			if r.GetOther() == a.s.user || r.GetFriends() || also != nil && also(r) {
+				seen = append(seen, r.GetOther())
+			}
+		}
+	}
+	return seen, nil
+}
+
+// contacts are the conversations that a list shows: all, but where contacts are friends of
+// those of two only the ones with friends.
+func (a *asking) contacts(all []entry) ([]entry, error) {
+	if a.s.srv.cfg.Contacts != Friends {
+		return all, nil
+	}
+	var peers []uint32
+	for _, e := range all {
+		if e.kind == single {
+			peers = append(peers, e.id)
+		}
+	}
+	seen, err := a.visible(peers, nil)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(seen)
+	return slices.DeleteFunc(all, func(e entry) bool {
+		_, friend := slices.BinarySearch(seen, e.id)
+		return e.kind == single && !friend
+	}), nil
+}
+
+// allUsers is 0x0208, of friends only where contacts are friends.
+func allUsers(a *asking, m *imbuddy.IMAllUserReq) error {
+	asked, of := m.GetLatestUpdateTime(), uint32(0)
+	if a.s.srv.cfg.Contacts == Friends {
+		of = a.s.user
+	}
+	return changesSince(a, asked, func(since uint32) (list []listed[*imbase.UserInfo], latest uint32, more bool, err error) {
+		ans, err := a.view(&query.Request{Body: &query.Request_AccountsChanged{
+			AccountsChanged: &query.AccountsChanged{Since: since, Limit: accountsAPage, Of: of}}})
+		got := ans.GetAccounts()
+		for _, p := range got.GetAccounts() {
+			if asked > 0 || p.GetEmployment() != left {
+				list = append(list, listed[*imbase.UserInfo]{userInfo(p), p.GetUpdated()})
+			}
+		}
+		return list, got.GetLatest(), got.GetMore(), err
+	}, func(list []*imbase.UserInfo, latest uint32) error {
+		return a.answer(client.CmdAllUserRsp, &imbuddy.IMAllUserRsp{UserId: &a.s.user, LatestUpdateTime: &latest, UserList: list})
+	})
+}
+
+// departments is 0x0210.
+func departments(a *asking, m *imbuddy.IMDepartmentReq) error {
+	return changesSince(a, m.GetLatestUpdateTime(), func(since uint32) (list []listed[*imbase.DepartInfo], latest uint32, more bool, err error) {
+		ans, err := a.view(&query.Request{Body: &query.Request_Departments{
+			Departments: &query.Departments{Since: since, Limit: accountsAPage}}})
+		got := ans.GetDepartments()
+		for _, d := range got.GetDepartments() {
+			list = append(list, listed[*imbase.DepartInfo]{departInfo(d), d.GetUpdated()})
+		}
+		return list, got.GetLatest(), got.GetMore(), err
+	}, func(list []*imbase.DepartInfo, latest uint32) error {
+		return a.answer(client.CmdDepartmentRsp, &imbuddy.IMDepartmentRsp{UserId: &a.s.user, LatestUpdateTime: &latest, DeptList: list})
+	})
+}
+
+// departInfo is a department as clients see one. All fields are on the wire.
+func departInfo(d *query.Department) *imbase.DepartInfo {
+	status := imbase.DepartmentStatusType_DEPT_STATUS_OK
+	if d.GetDeleted() {
+		status = imbase.DepartmentStatusType_DEPT_STATUS_DELETE
+	}
+	return &imbase.DepartInfo{DeptId: &d.Department, Priority: &d.Priority, DeptName: &d.Name, ParentDeptId: &d.Parent, DeptStatus: &status}
+}
+
+// changesSince answers with what has changed after a time, which page reads from a view
+// and send puts into a PDU. What does not fit in one PDU, and nothing else, since clients
 // may take the first for the whole answer, goes out in several, all answers to the one
 // request, oldest change first. Each carries the time up to which
 // a client that has it is complete, so that one that leaves in the middle can go on
 // from there.
-func allUsers(a *asking, m *imbuddy.IMAllUserReq) error {
-	asked := m.GetLatestUpdateTime()
+func changesSince[M proto.Message](a *asking, asked uint32,
+	page func(since uint32) (list []listed[M], latest uint32, more bool, err error),
+	send func(list []M, latest uint32) error) error {
 	since, sent := asked, false
-	var list []listed // not sent yet
-	send := func(list []listed, latest uint32) error {
-		rsp := &imbuddy.IMAllUserRsp{UserId: &a.s.user, LatestUpdateTime: &latest}
-		for _, p := range list {
-			rsp.UserList = append(rsp.UserList, p.info)
-		}
-		sent = true
-		return a.answer(client.CmdAllUserRsp, rsp)
-	}
+	var list []listed[M] // not sent yet
 	for more := true; more; {
-		ans, err := a.view(&query.Request{Body: &query.Request_AccountsChanged{
-			AccountsChanged: &query.AccountsChanged{Since: since, Limit: accountsAPage}}})
+		got, latest, goesOn, err := page(since)
 		if err != nil {
 			return err
 		}
-		got := ans.GetAccounts()
-		for _, p := range got.GetAccounts() {
-			if asked > 0 || p.GetEmployment() != left {
-				info := userInfo(p)
-				list = append(list, listed{info, p.GetUpdated(), proto.Size(info) + 6})
-			}
-		}
-		more = got.GetMore() && got.GetLatest() > since
-		since = max(since, got.GetLatest())
+		list = append(list, got...)
+		more = goesOn && latest > since
+		since = max(since, latest)
 		for len(list) > 0 {
 			n := head(list)
 			if n == len(list) && more {
@@ -98,7 +180,12 @@ func allUsers(a *asking, m *imbuddy.IMAllUserReq) error {
 					latest--
 				}
 			}
-			if err := send(list[:n], latest); err != nil {
+			part := make([]M, n)
+			for i := range part {
+				part[i] = list[i].info
+			}
+			sent = true
+			if err := send(part, latest); err != nil {
 				return err
 			}
 			if list = list[n:]; len(list) > 0 || more {
@@ -114,18 +201,17 @@ func allUsers(a *asking, m *imbuddy.IMAllUserReq) error {
 	return nil
 }
 
-// listed is a person on the way into an answer.
-type listed struct {
-	info    *imbase.UserInfo
+// listed is a person or a department on the way into an answer.
+type listed[M proto.Message] struct {
+	info    M
 	updated uint32
-	size    int // in the answer, at most
 }
 
-// head is how many people fit in one answer; at least one, as none is large.
-func head(list []listed) int {
+// head is how many of them fit in one answer; at least one, as none is large.
+func head[M proto.Message](list []listed[M]) int {
 	size := 64
 	for i, p := range list {
-		if size += p.size; size > maxAnswer && i > 0 {
+		if size += proto.Size(p.info) + 6; size > maxAnswer && i > 0 {
 			return i
 		}
 	}
@@ -133,10 +219,21 @@ func head(list []listed) int {
 }
 
 // usersStatus is 0x020a: who has a desktop online, in the order asked. Unknown ids are
-// offline.
+// offline, and where contacts are friends whoever is none.
 func usersStatus(a *asking, m *imbuddy.IMUsersStatReq) error {
 	ids := m.GetUserIdList()
 	list := make([]*imbase.UserStat, 0, len(ids))
+	var seen map[uint32]struct{} // nil: all
+	if a.s.srv.cfg.Contacts == Friends {
+		visible, err := a.visible(ids, nil)
+		if err != nil {
+			return err
+		}
+		seen = make(map[uint32]struct{}, len(visible))
+		for _, id := range visible {
+			seen[id] = struct{}{}
+		}
+	}
 	for part := range slices.Chunk(ids, statusPerAsk) {
 		ans, err := a.view(&query.Request{Body: &query.Request_Statuses{Statuses: &query.Statuses{Users: part}}})
 		if err != nil {
@@ -144,7 +241,9 @@ func usersStatus(a *asking, m *imbuddy.IMUsersStatReq) error {
 		}
 		on := ans.GetStatuses().GetDesktopOnline()
 		for i := range part {
-			list = append(list, &imbase.UserStat{UserId: &part[i], Status: new(status(i < len(on) && on[i]))})
+			_, friend := seen[part[i]]
+			online := i < len(on) && on[i] && (friend || seen == nil)
+			list = append(list, &imbase.UserStat{UserId: &part[i], Status: new(status(online))})
 		}
 	}
 	return a.answer(client.CmdUsersStatRsp, &imbuddy.IMUsersStatRsp{UserId: &a.s.user, UserStatList: list})
@@ -228,6 +327,27 @@ func (c *accounts) find(ctx context.Context, name string) (p *query.Account, seq
 	return p, sequence, nil
 }
 
+// nameOf is the normalised name of a user, "" if there is none.
+func (c *accounts) nameOf(ctx context.Context, user uint32) (string, error) {
+	c.mu.Lock()
+	name, known := c.names[user]
+	c.mu.Unlock()
+	if known {
+		return name, nil
+	}
+	ans, err := checked(c.srv.node.Ask(ctx, &query.Request{Body: &query.Request_Accounts{
+		Accounts: &query.Accounts{Users: []uint32{user}}}}))
+	if err != nil {
+		return "", err
+	}
+	for _, p := range ans.GetAccounts().GetAccounts() {
+		if p.GetUser() == user {
+			return commands.NormalName(p.GetName()), nil
+		}
+	}
+	return "", nil
+}
+
 func (c *accounts) drop(user uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -257,150 +377,5 @@ func (c *accounts) sweep(now uint32) {
 	}
 	if len(c.byName) == 0 {
 		c.byName, c.names = make(map[string]cachedAccount), make(map[uint32]string)
-	}
-}
-
-// permits caches whether messages may be sent to a user: he exists and is not disabled.
-// An entry that is out of date costs a message to somebody who can't read it, no more.
-type permits struct {
-	srv *Server
-
-	mu      sync.RWMutex
-	known   map[uint32]permit
-	waiting map[uint32][]*session // being asked for, and who is held meanwhile
-	stale   map[uint32]struct{}   // dropped while they are being asked for
-	asking  bool
-}
-
-type permit struct {
-	expires  uint32 // tick
-	exists   bool
-	disabled bool
-}
-
-const (
-	permitEntries = 65536
-	permitTicks   = 60
-	permitPerAsk  = 500
-	permitRetry   = 500 * time.Millisecond
-)
-
-func (c *permits) get(user uint32) (p commands.Person, known bool) {
-	c.mu.RLock()
-	e, known := c.known[user]
-	c.mu.RUnlock()
-	if !known || e.expires <= c.srv.tick() {
-		return commands.Person{}, false
-	}
-	if e.exists {
-		p = commands.Person{Number: user, Disabled: e.disabled}
-	}
-	return p, true
-}
-
-// ask holds the session until user is known.
-func (c *permits) ask(user uint32, s *session) {
-	s.mu.Lock()
-	s.hold |= holdPermit
-	s.mu.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.waiting[user] = append(c.waiting[user], s)
-	if !c.asking {
-		c.asking = true
-		c.srv.background(c.work)
-	}
-}
-
-// work asks for all who are waited for, many in one question.
-func (c *permits) work() {
-	for {
-		c.mu.Lock()
-		if len(c.waiting) == 0 {
-			c.asking = false
-			c.mu.Unlock()
-			return
-		}
-		users := make([]uint32, 0, min(len(c.waiting), permitPerAsk))
-		for user := range c.waiting {
-			if users = append(users, user); len(users) == cap(users) {
-				break
-			}
-		}
-		clear(c.stale)
-		c.mu.Unlock()
-
-		ctx, cancel := context.WithTimeout(c.srv.ctx, c.srv.limits.Ask)
-		ans, err := checked(c.srv.node.Ask(ctx, &query.Request{Body: &query.Request_Accounts{Accounts: &query.Accounts{Users: users}}}))
-		cancel()
-		if err != nil {
-			// Nobody's message is dropped for it: the senders are held on.
-			c.srv.log.Warn("receivers can't be looked up", "err", err)
-			select {
-			case <-c.srv.ctx.Done():
-				return
-			case <-time.After(permitRetry):
-				continue
-			}
-		}
-		c.learn(users, ans.GetAccounts().GetAccounts())
-	}
-}
-
-func (c *permits) learn(users []uint32, found []*query.Account) {
-	expires := c.srv.tick() + permitTicks
-	var held []*session
-	c.mu.Lock()
-	entries := make(map[uint32]permit, len(users))
-	for _, p := range found {
-		entries[p.GetUser()] = permit{exists: true, disabled: p.GetDisabled()}
-	}
-	for _, user := range users {
-		if _, stale := c.stale[user]; stale {
-			continue // asked for again
-		}
-		e := entries[user]
-		e.expires = expires
-		for old := range c.known {
-			if len(c.known) < permitEntries {
-				break
-			}
-			delete(c.known, old)
-		}
-		c.known[user] = e
-		held = append(held, c.waiting[user]...)
-		delete(c.waiting, user)
-	}
-	c.mu.Unlock()
-	for _, s := range held {
-		s.unhold(holdPermit)
-	}
-}
-
-func (c *permits) drop(user uint32) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.known, user)
-	if _, ok := c.waiting[user]; ok {
-		c.stale[user] = struct{}{}
-	}
-}
-
-func (c *permits) dropAll() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.known = make(map[uint32]permit)
-	for user := range c.waiting {
-		c.stale[user] = struct{}{}
-	}
-}
-
-func (c *permits) sweep(now uint32) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for user, p := range c.known {
-		if p.expires <= now {
-			delete(c.known, user)
-		}
 	}
 }

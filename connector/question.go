@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"godwit/schema/event"
@@ -22,6 +23,7 @@ type question struct {
 	waits    uint16 // appends before it that have no outcome yet
 	seq      uint16
 	timeline bool
+	after    bool  // waits for what was appended before it, as those of timelines do
 	size     int32 // of the request
 }
 
@@ -48,6 +50,7 @@ type asking struct {
 	s    *session
 	seq  uint16
 	at   []*query.AtLeast // positions of the answer
+	last []*query.AtLeast // of the last of several that it is made of
 	pdus []byte           // the answer
 }
 
@@ -71,6 +74,11 @@ func (s *session) lined() bool {
 func (s *session) question(q question) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.line(q)
+}
+
+// line is question; mu is held.
+func (s *session) line(q question) {
 	if s.state != open {
 		return
 	}
@@ -87,8 +95,12 @@ func (s *session) askNext() {
 	if s.asking || s.state != open || len(s.questions) == 0 {
 		return
 	}
-	if q := &s.questions[0]; q.timeline {
-		if !s.attached || q.waits > 0 {
+	q := &s.questions[0]
+	if q.waits > 0 && (q.timeline || q.after) {
+		return
+	}
+	if q.timeline {
+		if !s.attached {
 			return
 		}
 		s.gate = &gate{}
@@ -155,7 +167,7 @@ func (a *asking) flush() error {
 		s.mu.Unlock()
 		return errGone
 	}
-	s.write(func(b []byte) []byte { return append(b, a.pdus...) })
+	s.part(a.at, a.pdus)
 	a.pdus = a.pdus[:0]
 	var room chan struct{}
 	if s.state == open && s.backlog() >= roomBelow {
@@ -182,6 +194,38 @@ func (a *asking) flush() error {
 	return err
 }
 
+// part writes a part of an answer behind the pushes held back that are at or below its
+// positions; those that are later stay held. mu is held.
+func (s *session) part(at []*query.AtLeast, answer []byte) {
+	var later *gate
+	if s.gate != nil {
+		s.gate, later = s.gate.split(at)
+	}
+	s.release(nil, answer)
+	if s.state == open { // it was not too much for the client
+		s.gate = later
+	}
+}
+
+// split parts what is held at the positions.
+func (g *gate) split(at []*query.AtLeast) (upTo, later *gate) {
+	upTo, later = &gate{}, &gate{}
+	start := uint32(0)
+	for _, h := range g.held {
+		to := upTo
+		if i := slices.IndexFunc(at, func(a *query.AtLeast) bool { return a.GetStream() == h.stream }); i >= 0 && h.sequence > at[i].GetSequence() {
+			to = later
+		}
+		to.bytes = append(to.bytes, g.bytes[start:h.end]...)
+		start, h.end = h.end, uint32(len(to.bytes))
+		if h.shared != nil {
+			to.shared += h.shared.size()
+		}
+		to.held = append(to.held, h)
+	}
+	return upTo, later
+}
+
 func (a *asking) timeout() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(a.s.srv.ctx, a.s.srv.limits.Ask)
 }
@@ -198,7 +242,7 @@ func (a *asking) timeline(k event.ConversationKey, q *query.Request) (*query.Ans
 	ctx, cancel := a.timeout()
 	defer cancel()
 	ans, err := checked(a.s.srv.node.AskTimeline(ctx, k, q))
-	a.at = ans.GetAt()
+	a.stands(ans.GetAt())
 	return ans, err
 }
 

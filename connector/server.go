@@ -21,7 +21,9 @@ import (
 	"godwit/commands"
 	"godwit/connector/delivery"
 	"godwit/connector/reactor"
+	"godwit/internal/origin"
 	"godwit/internal/password"
+	"godwit/schema/client/content"
 	"godwit/schema/event"
 	"godwit/schema/frame"
 )
@@ -49,17 +51,23 @@ type Server struct {
 
 	limiter    *password.Limiter
 	remembered *password.Remembered
+	recalled   []byte // msg_data of what was recalled
 	accounts   accounts
+	tokens     keeper
 	permits    permits
+	members    memberships
 	statuses   statuses
 	logins     pool[*login]
 	checks     fair[netip.Addr, *login] // by address: a guesser must not hold up the others
 	asks       pool[*session]
+	notices    pool[*notice]
 
 	suspended atomic.Bool
 	draining  atomic.Bool
 	partial   atomic.Int64 // bytes of incomplete PDUs
 	pending   atomic.Int64 // appends without outcome
+	rehashing atomic.Int32 // hashes that are being replaced
+	present   presentAt    // who is logged in, by address
 
 	listening chan struct{} // closed once clients are accepted
 	addr      net.Addr      // set before that
@@ -111,20 +119,26 @@ func New(cfg Config) (*Server, error) {
 		rate: newRate(cfg.Limits.Rate, cfg.Limits.Burst), start: time.Now(),
 		limiter: cfg.Limiter, remembered: cfg.Remembered, listening: make(chan struct{}),
 		byUser: make(map[uint32]*session), perAddress: make(map[netip.Addr]int32),
+		present: presentAt{count: make(map[netip.Addr]int32)},
 	}
 	var err error
 	if srv.metrics, err = newMetrics(cfg.Registerer, srv); err != nil {
 		return nil, fmt.Errorf("connector: %w", err)
 	}
 	srv.ctx, srv.stop = context.WithCancel(context.Background())
+	srv.recalled = content.EncryptText(cmp.Or(cfg.RecalledText, DefaultRecalledText))
+	srv.tokens = keeper{ttl: cfg.ResumeTime, read: cfg.Secrets}
 	srv.accounts = accounts{srv: srv}
 	srv.accounts.dropAll()
-	srv.permits = permits{srv: srv, known: make(map[uint32]permit), waiting: make(map[uint32][]*session),
-		stale: make(map[uint32]struct{})}
-	srv.statuses = statuses{srv: srv, changed: make(map[uint32]userStatus), friends: make(map[uint32][]uint32)}
+	srv.permits = newPermits(srv)
+	srv.statuses = statuses{srv: srv, changed: make(map[uint32]userStatus), shown: make(map[uint32]shown), friends: make(map[uint32][]uint32)}
 	srv.logins = pool[*login]{limit: cfg.Limits.LoginWorkers, run: (*login).look}
 	srv.checks = fair[netip.Addr, *login]{limit: 2 * runtime.GOMAXPROCS(0), run: (*login).check}
 	srv.asks = pool[*session]{limit: cfg.Limits.QuestionWorkers, run: (*session).ask}
+	srv.members = memberships{srv: srv, known: make(map[membership]memberPermit), waiting: make(map[membership][]*session),
+		stale: make(map[membership]struct{})}
+	srv.members.asks = pool[membership]{limit: memberQuestions, run: srv.members.look}
+	srv.notices = pool[*notice]{limit: noticeWorkers, run: (*notice).make}
 	return srv, nil
 }
 
@@ -179,6 +193,8 @@ func (srv *Server) Run(ctx context.Context, node Node) error {
 	srv.logins.close()
 	srv.checks.close()
 	srv.asks.close()
+	srv.members.asks.close()
+	srv.notices.close()
 	srv.groundMu.Lock()
 	srv.grounded = true
 	srv.groundMu.Unlock()
@@ -290,24 +306,13 @@ func (srv *Server) serveTLS(ctx context.Context, ln net.Listener, streams *sync.
 	}
 }
 
-// address is what the connections of one client are counted by.
-func address(a netip.Addr) netip.Addr {
-	a = a.Unmap().WithZone("")
-	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return a
-}
-
 // admit makes a session for a new connection; nil refuses it.
 func (srv *Server) admit(w reactor.Waker, from netip.Addr) *session {
 	if srv.draining.Load() {
 		return nil
 	}
 	from = from.Unmap()
-	key := address(from)
+	key := origin.Of(from)
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	switch {
@@ -329,7 +334,7 @@ func (srv *Server) admit(w reactor.Waker, from netip.Addr) *session {
 
 // remove forgets a session whose connection has ended.
 func (srv *Server) remove(s *session) {
-	key := address(s.addr)
+	key := origin.Of(s.addr)
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	if s.index < 0 {
@@ -450,6 +455,7 @@ func (srv *Server) sweepUntil(ctx context.Context) {
 		if now%16 == 0 {
 			srv.accounts.sweep(now)
 			srv.permits.sweep(now)
+			srv.members.sweep(now)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"godwit/connector/delivery"
 	"godwit/connector/reactor"
 	"godwit/schema/client"
+	imextension "godwit/schema/client/extension"
 	"godwit/schema/event"
 	"godwit/schema/pdu"
 	"godwit/schema/query"
@@ -39,7 +40,7 @@ const (
 	holdRate   = 1 << iota // over its rate
 	holdFull               // the log takes no more just now
 	holdPermit             // it is being asked whether a receiver exists
-	holdOver               // the log has ended the session; it waits for its kick
+	holdOver               // the log has ended the session, or its client has; it waits for its end
 )
 
 // session is one client's connection. It implements [reactor.Peer] towards its
@@ -63,6 +64,7 @@ type session struct {
 	user       uint32
 	id         event.ID
 	peopleSeq  uint64 // PEOPLE position that the login was decided at
+	features   uint32 // bits of imextension.Feature that client and server understand
 	clientType uint8
 	class      uint8 // event.DeviceClass
 
@@ -92,14 +94,18 @@ type session struct {
 	seen     atomic.Uint32 // tick of the last byte received
 
 	out       *buffer    // to be written
+	box       *outbox    // and after it, pushes that had to wait
 	sending   *buffer    // handed to the connection
 	questions []question // the first is, or is about to be, asked
 	gate      *gate      // holds pushes back
 	room      chan struct{}
 }
 
-// buffer is a pooled byte slice.
-type buffer struct{ b []byte }
+// buffer is a pooled byte slice, or one that is lent and stays as it is.
+type buffer struct {
+	b    []byte
+	lent bool
+}
 
 const (
 	bufferSize = 2 << 10
@@ -109,7 +115,7 @@ const (
 var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, bufferSize)} }}
 
 func (b *buffer) free() {
-	if b != nil && cap(b.b) <= bufferKeep {
+	if b != nil && !b.lent && cap(b.b) <= bufferKeep {
 		b.b = b.b[:0]
 		buffers.Put(b)
 	}
@@ -117,14 +123,16 @@ func (b *buffer) free() {
 
 // gate holds pushes back, encoded, with their positions.
 type gate struct {
-	bytes []byte
-	held  []heldPush
+	bytes  []byte
+	shared int // bytes that shared ones count for
+	held   []heldPush
 }
 
 type heldPush struct {
 	stream   uint32
 	end      uint32 // in bytes; it starts where the one before ends
 	sequence uint64
+	shared   *shared // instead of bytes
 }
 
 func (s *session) User() uint32      { return s.user }
@@ -132,6 +140,9 @@ func (s *session) Session() event.ID { return s.id }
 func (s *session) Mobile() bool {
 	return s.class == uint8(event.DeviceClass_DEVICE_CLASS_MOBILE)
 }
+
+// has tells whether the client understands a feature.
+func (s *session) has(f imextension.Feature) bool { return s.features&uint32(f) != 0 }
 
 func (s *session) desktop() bool {
 	return s.class == uint8(event.DeviceClass_DEVICE_CLASS_DESKTOP)
@@ -266,10 +277,11 @@ func (s *session) Turn(free bool) reactor.Next {
 	}
 	defer s.mu.Unlock()
 	n := reactor.Next{Read: !s.holding(), Hold: s.srv.suspended.Load()}
-	if free && !n.Hold && s.out != nil && len(s.out.b) > 0 {
-		s.sending, s.out = s.out, nil
-		s.unsent, s.handed = int32(len(s.sending.b)), s.srv.tick()
-		n.Write = s.sending.b
+	if free && !n.Hold {
+		if b := s.nextWrite(); b != nil {
+			s.sending, s.unsent, s.handed = b, int32(len(b.b)), s.srv.tick()
+			n.Write = b.b
+		}
 	}
 	switch {
 	case s.state != closing:
@@ -312,7 +324,7 @@ func (s *session) Closed(err error) {
 	}
 	finish := !s.finished
 	s.finished = true
-	s.out = nil
+	s.out, s.box = nil, nil
 	s.sending = nil
 	if s.room != nil {
 		close(s.room)
@@ -345,7 +357,7 @@ func (s *session) closeLocked(reason event.EndReason, gently bool) {
 	s.state = closing
 	s.reason, s.gentle = reason, gently
 	s.deadline = s.srv.tick() + ticks(s.srv.limits.Goodbye) + 1
-	s.gate, s.questions = nil, nil
+	s.gate, s.questions, s.box = nil, nil, nil
 	if !gently {
 		s.out = nil
 	}
@@ -363,6 +375,7 @@ func (s *session) finish() {
 	opening, opened, live, reason := s.opening, s.opened, s.live, s.reason
 	s.mu.Unlock()
 	if live {
+		s.srv.present.add(s.addr, -1)
 		s.srv.metrics.sessions.WithLabelValues(className(s.class)).Dec()
 	}
 	s.srv.metrics.closes.WithLabelValues(reasonName(reason)).Inc()
@@ -400,7 +413,18 @@ func (s *session) backlog() int {
 	if s.out != nil {
 		n += len(s.out.b)
 	}
+	if s.box != nil {
+		n += s.box.bytes
+	}
 	return n
+}
+
+// bound closes a session that lets more pile up than it may, with so many bytes beside
+// those that wait to be written. mu is held.
+func (s *session) bound(beside int) {
+	if s.backlog()+beside > s.srv.limits.Output {
+		s.slow()
+	}
 }
 
 // write appends to the output what f appends, and closes a session that has let too
@@ -412,10 +436,11 @@ func (s *session) write(f func(b []byte) []byte) {
 	if s.out == nil {
 		s.out = buffers.Get().(*buffer)
 	}
-	s.out.b = f(s.out.b)
-	if s.backlog() > s.srv.limits.Output {
-		s.slow()
+	if s.out.b = f(s.out.b); len(s.out.b) == 0 {
+		s.out.free()
+		s.out = nil
 	}
+	s.bound(0)
 }
 
 // leastPace is how many bytes a second a client has to take of what it is sent, once
@@ -467,20 +492,24 @@ func (s *session) Deliver(d *delivery.Delivery) {
 	if s.state == closing {
 		return
 	}
+	sh := s.sharedPush(d)
 	if s.gate == nil {
-		s.write(func(b []byte) []byte { return s.appendPush(b, d) })
+		if sh != nil {
+			s.share(sh)
+		}
+		s.follow(func(b []byte) []byte { return s.appendPush(b, d) })
 		return
 	}
 	g := s.gate
+	if sh != nil {
+		g.shared += sh.size()
+		g.held = append(g.held, heldPush{stream: uint32(d.Stream), sequence: d.Sequence, end: uint32(len(g.bytes)), shared: sh})
+	}
 	was := len(g.bytes)
-	g.bytes = s.appendPush(g.bytes, d)
-	if len(g.bytes) == was {
-		return
+	if g.bytes = s.appendPush(g.bytes, d); len(g.bytes) > was {
+		g.held = append(g.held, heldPush{stream: uint32(d.Stream), sequence: d.Sequence, end: uint32(len(g.bytes))})
 	}
-	g.held = append(g.held, heldPush{stream: uint32(d.Stream), sequence: d.Sequence, end: uint32(len(g.bytes))})
-	if len(g.bytes)+s.backlog() > s.srv.limits.Output {
-		s.slow()
-	}
+	s.bound(len(g.bytes) + g.shared)
 }
 
 // Flush lets the connection write what the frame brought.
@@ -501,7 +530,7 @@ func (s *session) release(at []*query.AtLeast, answer []byte) {
 	s.gate = nil
 	if g == nil || len(g.held) == 0 {
 		if len(answer) > 0 {
-			s.write(func(b []byte) []byte { return append(b, answer...) })
+			s.follow(func(b []byte) []byte { return append(b, answer...) })
 		}
 		return
 	}
@@ -509,21 +538,22 @@ func (s *session) release(at []*query.AtLeast, answer []byte) {
 		i := slices.IndexFunc(at, func(a *query.AtLeast) bool { return a.GetStream() == h.stream })
 		return i >= 0 && h.sequence > at[i].GetSequence()
 	}
-	pass := func(b []byte, want bool) []byte {
+	pass := func(want bool) {
 		start := uint32(0)
 		for _, h := range g.held {
-			if later(h) == want {
-				b = append(b, g.bytes[start:h.end]...)
+			switch {
+			case later(h) != want:
+			case h.shared != nil:
+				s.share(h.shared)
+			default:
+				s.follow(func(b []byte) []byte { return append(b, g.bytes[start:h.end]...) })
 			}
 			start = h.end
 		}
-		return b
 	}
-	s.write(func(b []byte) []byte {
-		b = pass(b, false)
-		b = append(b, answer...)
-		return pass(b, true)
-	})
+	pass(false)
+	s.follow(func(b []byte) []byte { return append(b, answer...) })
+	pass(true)
 }
 
 // begin counts an append that is about to be made; mu is not held. Its outcome is

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"godwit/schema/client"
+	imbuddy "godwit/schema/client/buddy"
+	"godwit/schema/frame"
 	"godwit/schema/pdu"
 	"godwit/schema/query"
 )
@@ -14,11 +16,18 @@ import (
 const statusEvery = time.Second
 
 const (
-	friendEntries = 16384 // users whose friends are cached
-	statusMax     = 65536 // users whose change waits; beyond, clients learn by 0x020a
+	friendEntries = 16384   // users whose friends are cached
+	friendsKept   = 4 << 20 // friends of them all
+	statusMax     = 65536   // users whose change waits; beyond, clients learn by 0x020a
+	shownMax      = 4096    // users whose avatar or signature waits; beyond, clients learn by 0x0208
+
+	// noticeBytes is the most bytes of notices that a session is sent in a second with
+	// everyone, a small part of what it may have waiting.
+	noticeBytes = 64 << 10
 )
 
-// statuses gathers who came and went (0x0203) and tells it once a second.
+// statuses gathers who came and went (0x0203), and whose avatar or signature has changed
+// (0x0212, 0x0215), and tells it once a second.
 //
 // With everyone, all desktop sessions of the node are written the same bytes, unless
 // more users are online than the limit says: then nothing is pushed, for each
@@ -29,13 +38,41 @@ type statuses struct {
 
 	mu      sync.Mutex
 	changed map[uint32]userStatus
+	shown   map[uint32]shown
 	friends map[uint32][]uint32
+	kept    int // how many they are
 	drops   uint64
 }
 
 type userStatus struct {
 	sequence uint64
 	online   bool
+}
+
+// shown is what has changed of a person that others see.
+type shown struct {
+	avatar, signature *string
+}
+
+// show gathers a change of what is shown of a person.
+func (c *statuses) show(d *frame.DirectoryChange) {
+	if d.AvatarUrl == nil && d.Signature == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p, found := c.shown[d.GetUser()]
+	if !found && len(c.shown) >= shownMax {
+		c.srv.metrics.statusDropped.Inc()
+		return
+	}
+	if d.AvatarUrl != nil {
+		p.avatar = d.AvatarUrl
+	}
+	if d.Signature != nil {
+		p.signature = d.Signature
+	}
+	c.shown[d.GetUser()] = p
 }
 
 func (c *statuses) add(user uint32, online bool, sequence uint64) {
@@ -55,6 +92,7 @@ func (c *statuses) add(user uint32, online bool, sequence uint64) {
 func (c *statuses) dropFriends(user uint32) {
 	c.mu.Lock()
 	c.drops++
+	c.kept -= len(c.friends[user])
 	delete(c.friends, user)
 	c.mu.Unlock()
 }
@@ -63,6 +101,7 @@ func (c *statuses) dropAllFriends() {
 	c.mu.Lock()
 	c.drops++
 	clear(c.friends)
+	c.kept = 0
 	c.mu.Unlock()
 }
 
@@ -82,46 +121,88 @@ func (c *statuses) run(ctx context.Context) {
 
 func (c *statuses) tell(ctx context.Context) {
 	c.mu.Lock()
-	changed := c.changed
-	if len(changed) == 0 {
+	changed, people := c.changed, c.shown
+	if len(changed)+len(people) == 0 {
 		c.mu.Unlock()
 		return
 	}
-	c.changed = make(map[uint32]userStatus)
+	c.changed, c.shown = make(map[uint32]userStatus), make(map[uint32]shown)
 	c.mu.Unlock()
 	if c.srv.cfg.Contacts == Friends {
-		c.tellFriends(ctx, changed)
+		c.tellFriends(ctx, changed, people)
 		return
 	}
 	// Of more changes than that in one second, when another node was lost, their bytes alone
 	// would be more than a session may have waiting.
 	if len(changed) > c.srv.cfg.StatusLimit || c.tooMany(ctx) {
-		c.srv.metrics.statusDropped.Add(float64(len(changed)))
+		c.srv.metrics.statusDropped.Add(float64(len(changed) + len(people)))
 		return
 	}
-	var blob []byte
+	var n notices
 	for user, st := range changed {
-		blob = appendStatus(blob, user, st.online)
+		n.desktop = appendStatus(n.desktop, user, st.online)
 	}
-	told := 0
+	statuses := n.size()
+	for user, p := range people {
+		if n.size()-statuses > noticeBytes {
+			c.srv.metrics.statusDropped.Inc()
+			continue
+		}
+		n.add(user, p)
+	}
+	desktops, phones := 0, 0
 	c.srv.all(func(s *session) {
-		if s.tell(blob) {
-			told++
+		switch told, desktop := s.tell(&n); {
+		case told && desktop:
+			desktops++
+		case told:
+			phones++
 		}
 	})
-	c.srv.metrics.statuses.Add(float64(told * len(changed)))
+	c.srv.metrics.statuses.Add(float64(desktops * len(changed)))
+	c.srv.metrics.notices.Add(float64((desktops + phones) * n.people))
 }
 
-// tell writes PDUs to an open desktop session.
-func (s *session) tell(pdus []byte) bool {
+// notices are PDUs that many sessions get.
+type notices struct {
+	desktop []byte // desktops only
+	all     []byte
+	people  int
+}
+
+func (n *notices) size() int { return len(n.desktop) + len(n.all) }
+
+// add makes the notices of a person. Phones learn of avatars by 0x0208.
+func (n *notices) add(user uint32, p shown) {
+	n.people++
+	// Neither can fail: their texts are valid, as the log has them.
+	if p.avatar != nil {
+		n.desktop, _ = pdu.AppendMessage(n.desktop, client.CmdAvatarChangedNotify, 0,
+			&imbuddy.IMAvatarChangedNotify{ChangedUserId: &user, AvatarUrl: p.avatar})
+	}
+	if p.signature != nil {
+		n.all, _ = pdu.AppendMessage(n.all, client.CmdSignInfoChangedNotify, 0,
+			&imbuddy.IMSignInfoChangedNotify{ChangedUserId: &user, SignInfo: p.signature})
+	}
+}
+
+// tell writes what concerns an open session. It tells whether there was something, and
+// whether it is a desktop's.
+func (s *session) tell(n *notices) (told, desktop bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != open || !s.desktop() {
-		return false
+	desktop = s.desktop()
+	if s.state != open || len(n.all) == 0 && (!desktop || len(n.desktop) == 0) {
+		return false, desktop
 	}
-	s.write(func(b []byte) []byte { return append(b, pdus...) })
+	s.write(func(b []byte) []byte {
+		if desktop {
+			b = append(b, n.desktop...)
+		}
+		return append(b, n.all...)
+	})
 	s.wire.Wake()
-	return true
+	return true, desktop
 }
 
 func appendStatus(b []byte, user uint32, online bool) []byte {
@@ -144,26 +225,35 @@ func (c *statuses) tooMany(ctx context.Context) bool {
 }
 
 // tellFriends writes each change to the friends that are here, and to the user.
-func (c *statuses) tellFriends(ctx context.Context, changed map[uint32]userStatus) {
+func (c *statuses) tellFriends(ctx context.Context, changed map[uint32]userStatus, people map[uint32]shown) {
 	for user, st := range changed {
-		friends, err := c.friendsOf(ctx, user)
-		if err != nil {
-			c.srv.log.Warn("status not told: friends unknown", "user", user, "err", err)
-			continue
-		}
-		blob := appendStatus(nil, user, st.online)
-		told := 0
-		tell := func(s *session) {
-			if s.tell(blob) {
-				told++
-			}
-		}
-		c.srv.each(user, tell)
-		for _, friend := range friends {
-			c.srv.each(friend, tell)
-		}
-		c.srv.metrics.statuses.Add(float64(told))
+		n := &notices{desktop: appendStatus(nil, user, st.online)}
+		c.srv.metrics.statuses.Add(float64(c.tellFriendsOf(ctx, user, n)))
 	}
+	for user, p := range people {
+		var n notices
+		n.add(user, p)
+		c.srv.metrics.notices.Add(float64(c.tellFriendsOf(ctx, user, &n)))
+	}
+}
+
+// tellFriendsOf tells how many sessions were told.
+func (c *statuses) tellFriendsOf(ctx context.Context, user uint32, n *notices) (told int) {
+	friends, err := c.friendsOf(ctx, user)
+	if err != nil {
+		c.srv.log.Warn("notice not told: friends unknown", "user", user, "err", err)
+		return 0
+	}
+	tell := func(s *session) {
+		if ok, _ := s.tell(n); ok {
+			told++
+		}
+	}
+	c.srv.each(user, tell)
+	for _, friend := range friends {
+		c.srv.each(friend, tell)
+	}
+	return told
 }
 
 func (c *statuses) friendsOf(ctx context.Context, user uint32) ([]uint32, error) {
@@ -184,8 +274,10 @@ func (c *statuses) friendsOf(ctx context.Context, user uint32) ([]uint32, error)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.drops == drops {
-		if len(c.friends) >= friendEntries {
+		c.kept += len(friends) - len(c.friends[user])
+		if len(c.friends) >= friendEntries || c.kept > friendsKept {
 			clear(c.friends)
+			c.kept = len(friends)
 		}
 		c.friends[user] = friends
 	}

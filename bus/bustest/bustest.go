@@ -123,10 +123,10 @@ func Open(t testing.TB, opts ...Option) (*Kit, error) {
 	return k, nil
 }
 
-// Eventually waits until cond holds, and fails the test after half a minute.
+// Eventually waits until cond holds, and fails the test after a minute and a half.
 func Eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(90 * time.Second); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("bustest: never came about: %s", what)
 		}

@@ -150,6 +150,18 @@ func TestCheckRefusesWhatAnOldClientCouldNotUse(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+	for name, p := range map[string]PDU{
+		"field of an extension":   reply(0x0302, 3, good.Bytes(100, []byte("id"))),
+		"push of an extension":    push(0x200f, 32, good),
+		"refusal of an extension": reply(0x2003, 32, Body(nil).Num(1, 1).Num(2, 1).Num(3, 2)),
+	} {
+		if err := Check(p); err == nil {
+			t.Errorf("an old client: %s: accepted", name)
+		}
+		if err := CheckNewer(p); err != nil {
+			t.Errorf("a new client: %v", err)
+		}
+	}
 }
 
 func TestParseMessageRefusesWhatIsCutOff(t *testing.T) {

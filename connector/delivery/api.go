@@ -57,6 +57,9 @@ type Stats struct {
 	Terms         uint64 // gone over to
 	Epochs        uint64 // of streams that were rolled back
 	Restarts      uint64 // lives begun anew
+	Relays        uint64 // handed to owners
+	RelaysDropped uint64 // that were not: no owner, or too many under way
+	Relayed       uint64 // heard from owners
 }
 
 // Result is what an appended event came to.
@@ -87,14 +90,16 @@ type Member interface {
 	Attached()
 }
 
-// Delivery is one effect of a timeline at its position. PDU is for the connector's
-// use: the encoded push, made once and shared by all sessions.
+// Delivery is one effect of a timeline at its position. PDU and Shared are for the
+// connector's use: the encoded push, made once and shared by all sessions, or what will
+// be one.
 type Delivery struct {
 	Stream   event.Stream
 	Sequence uint64
 	Index    uint32
 	*frame.Delivery
-	PDU []byte
+	PDU    []byte
+	Shared any
 }
 
 // Handler hears what concerns the whole node. Its methods are called under the
@@ -116,6 +121,8 @@ type Handler interface {
 	// With ErrLifeLost the log has ended them all; with any other reason it has not,
 	// and a SessionEnded has to follow for each.
 	CloseAll(reason error)
+	// Relay passes on what r.To's sessions on this node are to get, but r.Session.
+	Relay(r *frame.Relay)
 	// Suspend(true): the node hears nothing; stop reading and writing sockets.
 	Suspend(suspended bool)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -119,9 +120,17 @@ func (n *Node) askOnce(ctx context.Context, subject string, q *query.Request) (*
 // AskTimeline asks the owner of a conversation. It returns only when this node has
 // worked off everything up to the answer's position: pushes up to it went before.
 func (n *Node) AskTimeline(ctx context.Context, conv event.ConversationKey, q *query.Request) (*query.Answer, error) {
+	return n.AskStream(ctx, conv.Stream(n.bus.Partitions()), q)
+}
+
+// AskStream is AskTimeline for a question about several conversations of one stream.
+func (n *Node) AskStream(ctx context.Context, s event.Stream, q *query.Request) (*query.Answer, error) {
+	if !s.IsConversation() {
+		return nil, &AnswerError{Code: query.Code_CODE_BAD_REQUEST, Text: fmt.Sprintf("%s holds no conversations", s)}
+	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.AskTimeout)
 	defer cancel()
-	ans, err := n.askUntil(ctx, q, conv.Stream(n.bus.Partitions()), (*stream).questions)
+	ans, err := n.askUntil(ctx, q, s, (*stream).questions)
 	if err != nil {
 		return nil, err
 	}
@@ -136,32 +145,35 @@ func (st *stream) questions() string {
 	return bus.OwnerSubject(st.owner, "query")
 }
 
-// AskLists asks every owner process once for a user's conversations and merges.
+// AskLists asks every owner process once what concerns all timelines (Lists, GroupList,
+// Sync, Blocks, Files, UnreadTotals) and merges; the streams of the question are of no
+// matter. It returns only when this node has worked off everything up to the answer's
+// positions.
 func (n *Node) AskLists(ctx context.Context, q *query.Request) (*query.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.AskTimeout)
 	defer cancel()
-	lists := q.GetLists()
-	if lists == nil {
-		return nil, &AnswerError{Code: query.Code_CODE_BAD_REQUEST, Text: "not a question for lists"}
+	if _, ok := query.Streams(q); !ok {
+		return nil, &AnswerError{Code: query.Code_CODE_BAD_REQUEST, Text: "not a question for all timelines"}
 	}
 	for {
 		n.mu.Lock()
 		owners, ok := n.owners()
 		life := n.life
 		var asks []ownerAsk
-		for owner, streams := range owners {
-			part := proto.CloneOf(lists)
-			part.Streams = nil
+		for _, owner := range slices.Sorted(maps.Keys(owners)) {
+			var streams []uint32
 			at := q.AtLeast
-			for _, st := range streams {
-				part.Streams = append(part.Streams, uint32(st.s))
+			for _, st := range owners[owner] {
+				streams = append(streams, uint32(st.s))
 				at = atLeast(at, st)
 			}
-			asks = append(asks, ownerAsk{owner: owner, q: &query.Request{Life: life[:], AtLeast: at, Body: &query.Request_Lists{Lists: part}}})
+			part := query.About(q, streams)
+			part.Life, part.AtLeast = life[:], at
+			asks = append(asks, ownerAsk{owner: owner, q: part})
 		}
 		n.mu.Unlock()
 		if ok && len(asks) > 0 {
-			ans, err := n.askAll(ctx, asks, lists.Limit)
+			ans, err := n.askAll(ctx, q, asks)
 			if err == nil {
 				return ans, n.waitSeen(ctx, ans)
 			}
@@ -182,9 +194,9 @@ type ownerAsk struct {
 }
 
 // askAll asks the owners at once; the answer is whole or none.
-func (n *Node) askAll(ctx context.Context, asks []ownerAsk, limit uint32) (*query.Answer, error) {
+func (n *Node) askAll(ctx context.Context, q *query.Request, asks []ownerAsk) (*query.Answer, error) {
 	if len(asks) == 1 { // the usual case, no goroutine
-		return n.askOnce(ctx, bus.OwnerSubject(asks[0].owner, "query"), asks[0].q)
+		return n.askOwner(ctx, asks[0])
 	}
 	answers := make([]*query.Answer, len(asks))
 	errs := make([]error, len(asks))
@@ -192,7 +204,7 @@ func (n *Node) askAll(ctx context.Context, asks []ownerAsk, limit uint32) (*quer
 	for i, a := range asks {
 		n.wg.Go(func() {
 			defer func() { done <- struct{}{} }()
-			answers[i], errs[i] = n.askOnce(ctx, bus.OwnerSubject(a.owner, "query"), a.q)
+			answers[i], errs[i] = n.askOwner(ctx, a)
 		})
 	}
 	for range asks {
@@ -201,14 +213,35 @@ func (n *Node) askAll(ctx context.Context, asks []ownerAsk, limit uint32) (*quer
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	all := &query.ListsAnswer{}
-	merged := &query.Answer{Body: &query.Answer_Lists{Lists: all}}
-	for _, a := range answers {
-		all.Entries = append(all.Entries, a.GetLists().GetEntries()...)
-		merged.At = append(merged.At, a.At...)
+	return query.Merge(q, answers...), nil
+}
+
+// askOwner asks one owner process, again for the streams that did not fit.
+func (n *Node) askOwner(ctx context.Context, a ownerAsk) (*query.Answer, error) {
+	subject := bus.OwnerSubject(a.owner, "query")
+	var parts []*query.Answer
+	for q := a.q; ; {
+		ans, err := n.askOnce(ctx, subject, q)
+		if err != nil {
+			return nil, err
+		}
+		rest := ans.Rest
+		asked, _ := query.Streams(q)
+		if len(rest) > 0 && len(rest) >= len(asked) {
+			return nil, fmt.Errorf("%w: an answer about nothing", ErrUnavailable)
+		}
+		ans.Rest = nil
+		if len(rest) == 0 && len(parts) == 0 {
+			return ans, nil
+		}
+		parts = append(parts, ans)
+		if len(rest) == 0 {
+			return query.Merge(a.q, parts...), nil
+		}
+		next := query.About(q, rest)
+		next.Life, next.AtLeast = q.Life, q.AtLeast
+		q = next
 	}
-	query.NewestFirst(all, limit)
-	return merged, nil
 }
 
 // waitSeen holds an answer until the node has worked off its positions.

@@ -33,6 +33,8 @@ type ghost struct {
 	toLose   atomic.Int64
 	lost     atomic.Int64
 
+	changesToLose, lostChanges atomic.Int64
+
 	mu       sync.Mutex
 	real     string
 	counters map[event.Stream]uint64 // newest attach of each stream
@@ -57,7 +59,7 @@ func newGhostAt(t testing.TB, k *bustest.Kit, revision uint64, nodes ...*node) *
 		t.Cleanup(stop)
 	}
 	for what, h := range map[string]func(context.Context, []byte) []byte{
-		"attach": g.attach, "changes": g.forward("changes"), "resync": g.resync, "query": g.query,
+		"attach": g.attach, "changes": g.changes, "resync": g.resync, "query": g.query, "relay": g.forward("relay"),
 	} {
 		stop, err := k.Serve(bus.OwnerSubject(g.name, what), "", 1, h)
 		if err != nil {
@@ -133,8 +135,21 @@ func (g *ghost) ask(ctx context.Context, what string, data []byte) []byte {
 	return b
 }
 
+// loseChanges loses so many questions for a page that begins inside a record.
+func (g *ghost) loseChanges(n int64) { g.changesToLose.Store(n) }
+
 func (g *ghost) forward(what string) func(context.Context, []byte) []byte {
 	return func(ctx context.Context, data []byte) []byte { return g.ask(ctx, what, data) }
+}
+
+func (g *ghost) changes(ctx context.Context, data []byte) []byte {
+	var req frame.ChangesRequest
+	if proto.Unmarshal(data, &req) == nil && req.SinceIndex > 0 && g.changesToLose.Load() > 0 {
+		g.changesToLose.Add(-1)
+		g.lostChanges.Add(1)
+		return nil
+	}
+	return g.ask(ctx, "changes", data)
 }
 
 func (g *ghost) query(ctx context.Context, data []byte) []byte {

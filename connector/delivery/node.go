@@ -81,6 +81,7 @@ type Node struct {
 	heardOwn  time.Time
 	checking  bool // whether the life still counts
 	again     bool // and once more, for what was heard meanwhile
+	relaying  int  // relays under way
 	stats     Stats
 
 	fmu      sync.Mutex
@@ -502,13 +503,15 @@ func (n *Node) Join(m Member) {
 			continue
 		}
 		if fresh {
-			st.attachLater(m.User(), u)
+			st.attachLater(m.User(), u, mark{sequence: st.seen})
 			continue
 		}
 		// His other sessions may have been brought what lies beyond seen, and no frame
 		// will bring it again: this one begins there, and waits until the node has
 		// come that far before it asks for anything.
-		if begin := max(st.from[m.User()], st.pending[m.User()].since); begin > st.seen {
+		// What is in the middle of a record is for those who were there at its beginning.
+		seen := mark{st.seen, st.index}.whole()
+		if begin := max(st.from[m.User()], st.pending[m.User()].since.whole(), seen); begin > st.seen {
 			n.begins(s)
 			s.had[st.s] = begin
 			if s.begin == nil {
@@ -531,10 +534,10 @@ func (n *Node) Join(m Member) {
 	n.wake()
 }
 
-// attachLater has the user attached on a stream, from what the node has seen on;
+// attachLater has the user attached on a stream, from what his sessions have seen on;
 // n.mu is held.
-func (st *stream) attachLater(id uint32, u *user) {
-	st.pending[id] = pend{since: st.seen}
+func (st *stream) attachLater(id uint32, u *user, since mark) {
+	st.pending[id] = pend{since: since}
 	st.queue[id] = struct{}{}
 	delete(st.from, id)
 	u.pending++
@@ -596,21 +599,6 @@ func (n *Node) Leave(m Member) {
 		}
 	}
 	n.wake()
-}
-
-// MembersOf are the sessions of a user on this node.
-func (n *Node) MembersOf(user uint32) []Member {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	u := n.users[user]
-	if u == nil {
-		return nil
-	}
-	all := make([]Member, len(u.seats))
-	for i, s := range u.seats {
-		all[i] = s.Member
-	}
-	return all
 }
 
 // NotifyFlush has m.Flush called at the end of the frame that is being worked on.

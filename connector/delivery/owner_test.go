@@ -1,9 +1,16 @@
 package delivery_test
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
+	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"godwit/bus/bustest"
 	"godwit/connector/delivery"
@@ -221,6 +228,142 @@ func TestAnswersOfSeveralOwners(t *testing.T) {
 	bad.GetHead().Conversation = []byte("no such key")
 	if _, err := a.AskTimeline(t.Context(), event.Direct(1, 2), bad); err == nil || errors.Is(err, delivery.ErrUnavailable) {
 		t.Errorf("a bad question: %v", err)
+	}
+}
+
+// Every question about all timelines is put to all owners, and their answers are one.
+func TestEveryQuestionGoesToAllOwners(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url := externalServer(t)
+	k1, k2 := process(t, url, "one"), process(t, url, "two")
+	all := k1.Streams()
+	w.owner(k1, owns(all[0], all[1], all[2]))
+	w.owner(k2, owns(all[3]))
+	a := w.node(k1)
+	groups := a.groupsIn(6, userRange(1, 12))
+	for _, g := range groups {
+		a.say(2, g)
+	}
+	var blocked []uint32
+	streams := map[event.Stream]bool{}
+	for u := uint32(2); u < 8; u++ {
+		a.sendWait(u, 1)
+		key := event.Direct(1, u)
+		s := key.Stream(2)
+		streams[s] = true
+		for _, ev := range []*event.Event{
+			{At: int64(100 - u), Body: &event.Event_FileOffered{FileOffered: &event.FileOffered{Conversation: key[:], From: u, To: 1, Task: fmt.Sprint("task ", u), Name: "f", Size: 1}}},
+			{At: 1, Body: &event.Event_BlockChanged{BlockChanged: &event.BlockChanged{Conversation: key[:], User: 1, Blocked: true}}},
+		} {
+			if r, err := a.AppendWait(t.Context(), s, ev); err != nil || r.Void != frame.Void_VOID_NONE {
+				t.Fatalf("%T: %+v, %v", ev.Body, r, err)
+			}
+		}
+		blocked = append(blocked, u)
+	}
+	if len(streams) != 2 {
+		t.Fatalf("conversations in %v only", streams)
+	}
+	ask := func(q *query.Request) *query.Answer {
+		t.Helper()
+		ans, err := a.AskLists(t.Context(), q)
+		if err != nil {
+			t.Fatalf("%T: %v", q.Body, err)
+		}
+		if len(ans.At) != 2 {
+			t.Errorf("%T: answered at %v", q.Body, ans.At)
+		}
+		return ans
+	}
+	var got []uint32
+	for after := uint32(0); ; {
+		l := ask(&query.Request{Body: &query.Request_GroupList{GroupList: &query.GroupList{User: 1, After: after, Limit: 4}}}).GetGroupList()
+		for _, g := range l.Groups {
+			got = append(got, g.Group)
+		}
+		if !l.More {
+			break
+		}
+		after = got[len(got)-1]
+	}
+	if !slices.Equal(got, groups) {
+		t.Errorf("groups %v, want %v", got, groups)
+	}
+	if got := ask(&query.Request{Body: &query.Request_Blocks{Blocks: &query.Blocks{User: 1}}}).GetUsers().GetUsers(); !slices.Equal(got, blocked) {
+		t.Errorf("blocks %v, want %v", got, blocked)
+	}
+	var tasks []string
+	for _, f := range ask(&query.Request{Body: &query.Request_Files{Files: &query.Files{User: 1}}}).GetFiles().GetFiles() {
+		tasks = append(tasks, f.Task)
+	}
+	slices.Reverse(tasks) // the oldest first is the one offered last
+	if want := []string{"task 2", "task 3", "task 4", "task 5", "task 6", "task 7"}; !slices.Equal(tasks, want) {
+		t.Errorf("files %v", tasks)
+	}
+	// One message of each of the six groups and of each peer; user 2 wrote in all groups.
+	if got := ask(&query.Request{Body: &query.Request_UnreadTotals{UnreadTotals: &query.UnreadTotals{Users: []uint32{1, 2, 99}}}}).GetUnreadTotals().GetTotals(); !slices.Equal(got, []uint32{12, 0, 0}) {
+		t.Errorf("unread totals %v", got)
+	}
+	sync := ask(&query.Request{Body: &query.Request_Sync{Sync: &query.Sync{User: 1}}}).GetSync()
+	if len(sync.GetEntries()) != 12 || sync.GetMore() || len(sync.GetNext()) != 2 {
+		t.Errorf("sync of %d entries, more %v, next %v", len(sync.GetEntries()), sync.GetMore(), sync.GetNext())
+	}
+	nothing := ask(&query.Request{Body: &query.Request_Sync{Sync: &query.Sync{User: 1, Since: sync.GetNext()}}}).GetSync()
+	if len(nothing.GetEntries()) != 0 {
+		t.Errorf("a sync after it gives %v", nothing.GetEntries())
+	}
+}
+
+// What the timelines of one process answer together may not fit into one message: then
+// it comes in several, and whole all the same.
+func TestAnswersThatDoNotFitIntoOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	k := bustest.New(t)
+	w.owner(k)
+	a := w.node(k)
+	const peers = 240
+	body := bytes.Repeat([]byte("x"), 6<<10)
+	var done sync.WaitGroup
+	streams := map[event.Stream]int{}
+	for u := range uint32(peers) {
+		done.Add(1)
+		s := a.stream(1, u+2)
+		streams[s]++
+		err := a.Append(s, w.text(u+2, 1, event.ID{}, body), func(r delivery.Result) {
+			if r.Err != nil || r.ID != 1 {
+				t.Errorf("message of %d: %+v", u+2, r)
+			}
+			done.Done()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	done.Wait()
+	ans, err := a.AskLists(t.Context(), lists(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, size := ans.GetLists().GetEntries(), proto.Size(ans)
+	if len(entries) != peers || len(ans.At) != 2 || len(ans.Rest) != 0 {
+		t.Errorf("%d entries of %d streams, rest %v", len(entries), len(ans.At), ans.Rest)
+	}
+	if size < 1<<20 {
+		t.Errorf("all of it is %d bytes and would have fitted into one message; conversations %v", size, streams)
+	}
+	if !slices.IsSortedFunc(entries, func(a, b *query.ListEntry) int { return cmp.Compare(b.Updated, a.Updated) }) {
+		t.Error("the entries are not the newest first")
+	}
+	// A question about conversations of several streams has no one to answer it.
+	x, y := event.Direct(1, 2), event.Direct(1, 3)
+	for u := uint32(3); x.Stream(2) == y.Stream(2); u++ {
+		y = event.Direct(1, u)
+	}
+	q := &query.Request{Body: &query.Request_Pushes{Pushes: &query.Pushes{Asked: []*query.PushAsked{{Conversation: x[:]}, {Conversation: y[:]}}}}}
+	if _, err := a.AskStream(t.Context(), x.Stream(2), q); err == nil || errors.Is(err, delivery.ErrUnavailable) {
+		t.Errorf("a question about two streams: %v", err)
 	}
 }
 

@@ -34,7 +34,11 @@ type stream struct {
 	s     event.Stream
 	epoch event.ID
 	seen  uint64 // every position up to here has been worked off
-	parts uint32 // and so many frames with parts of the record after it
+	index uint32 // and of the record after it the events below this one, by a refill
+	parts uint32 // and so many frames with parts of it, or with audiences for it
+
+	audiences map[uint32]*audience // by group
+	sweepAt   int                  // number of them at which each is looked at
 
 	state state
 	gen   uint64 // of refills; an older one must not touch anything
@@ -59,7 +63,7 @@ type stream struct {
 
 // pend is an attach that is not through.
 type pend struct {
-	since   uint64 // what lies above it has yet to be brought to his sessions
+	since   mark   // what lies beyond it has yet to be brought to his sessions
 	counter uint64 // request that carries it; 0: not sent yet
 }
 
@@ -195,6 +199,10 @@ func (n *Node) onPush(life event.ID, data []byte) {
 			n.streams[f.Stream].onFrame(f, len(data))
 			n.flush()
 		}
+	case *frame.Push_Relay:
+		n.stats.Relayed++
+		n.handler.Relay(b.Relay)
+		n.flush()
 	case *frame.Push_Heartbeat:
 		for _, e := range b.Heartbeat.Streams {
 			if int(e.Stream) < len(n.streams) {
@@ -211,17 +219,24 @@ func (st *stream) onFrame(f *frame.Frame, size int) {
 		return // of a term this node does not listen to
 	case st.state == refilling:
 		st.holdBack(f, size)
-	case f.To < st.seen, f.To == st.seen && st.s.IsConversation():
+	case f.To < st.seen, f.To == st.seen && st.s.IsConversation() && (f.From < f.To || f.Parts < st.parts):
 		return
-	case f.From > st.seen, f.From == st.seen && f.Parts != st.parts:
+	case f.From > st.seen, f.From == st.seen && f.Parts != st.parts, !st.knows(f.Deliveries):
 		st.n.stats.Holes++
 		st.n.log.Info("hole in the frames, refilling", "stream", st.s, "seen", st.seen, "from", f.From)
 		st.holdBack(f, size)
 		st.refill(0)
 	default:
-		st.work(f.Outcomes, f.Deliveries)
+		st.work(f.Outcomes, f.Deliveries, nil)
+		st.sweep()
 		st.moveSeen(f.To)
-		if k := len(f.Deliveries); k > 0 && f.Deliveries[k-1].Sequence > f.To {
+		k := len(f.Deliveries)
+		switch {
+		case st.s.IsConversation():
+			if f.From == f.To && k > 0 {
+				st.parts++ // an audience that the next frame needs
+			}
+		case k > 0 && f.Deliveries[k-1].Sequence > f.To:
 			// Part of a record that is too large for one frame. Whoever loses another
 			// resyncs, and the same is told twice; of these streams that does no harm.
 			st.parts++
@@ -240,8 +255,9 @@ func (st *stream) holdBack(f *frame.Frame, size int) {
 	st.waitingBytes += size
 }
 
-// work applies outcomes first, then deliveries; those at or below seen are repeats.
-func (st *stream) work(outcomes []*frame.Outcome, deliveries []*frame.Delivery) {
+// work applies outcomes first, then deliveries; those at or below seen are repeats. lists
+// are of a page of changes.
+func (st *stream) work(outcomes []*frame.Outcome, deliveries []*frame.Delivery, lists []*frame.UserList) {
 	for _, o := range outcomes {
 		if t := st.settle(o); t != nil {
 			if t.user != 0 && o.Void == frame.Void_VOID_NONE {
@@ -253,9 +269,13 @@ func (st *stream) work(outcomes []*frame.Outcome, deliveries []*frame.Delivery) 
 			}
 		}
 	}
+	seen := mark{st.seen, st.index}
 	for _, d := range deliveries {
-		if d.Sequence > st.seen {
-			st.deliver(d)
+		if d.Audience != nil {
+			st.learn(d.Audience)
+		}
+		if seen.before(d) {
+			st.deliver(d, lists)
 		}
 	}
 }
@@ -264,7 +284,7 @@ func (st *stream) moveSeen(to uint64) {
 	if to <= st.seen {
 		return
 	}
-	st.seen, st.parts = to, 0
+	st.seen, st.index, st.parts = to, 0, 0
 	st.waiters = slices.DeleteFunc(st.waiters, func(w waiter) bool {
 		if w.sequence <= to {
 			w.done <- nil
@@ -303,22 +323,9 @@ func (n *Node) sessionLive(t *ticket) {
 	}
 }
 
-func (st *stream) deliver(d *frame.Delivery) {
+func (st *stream) deliver(d *frame.Delivery, lists []*frame.UserList) {
 	n := st.n
 	switch b := d.Body.(type) {
-	case *frame.Delivery_Message:
-		key, ok := event.ParseConversation(b.Message.Conversation)
-		if !ok || !key.IsDirect() {
-			return
-		}
-		lower, higher := key.Parties()
-		dl := &Delivery{Stream: st.s, Sequence: d.Sequence, Index: d.Index, Delivery: d}
-		st.deliverTo(lower, dl)
-		st.deliverTo(higher, dl)
-	case *frame.Delivery_Read:
-		st.deliverTo(b.Read.User, &Delivery{Stream: st.s, Sequence: d.Sequence, Index: d.Index, Delivery: d})
-	case *frame.Delivery_EntryRemoved:
-		st.deliverTo(b.EntryRemoved.User, &Delivery{Stream: st.s, Sequence: d.Sequence, Index: d.Index, Delivery: d})
 	case *frame.Delivery_SessionOver:
 		st.sessionOver(b.SessionOver)
 	case *frame.Delivery_UserStatus:
@@ -327,7 +334,15 @@ func (st *stream) deliver(d *frame.Delivery) {
 		n.handler.DesktopStatus(b.DesktopStatus.User, b.DesktopStatus.Online, d.Sequence)
 	case *frame.Delivery_PersonChanged:
 		n.handler.PersonChanged(b.PersonChanged, d.Sequence)
+	default:
+		dl := st.wrap(d)
+		st.recipients(d, lists, func(user uint32) { st.deliverTo(user, dl) })
 	}
+}
+
+// wrap is what all sessions get of a delivery.
+func (st *stream) wrap(d *frame.Delivery) *Delivery {
+	return &Delivery{Stream: st.s, Sequence: d.Sequence, Index: d.Index, Delivery: d}
 }
 
 func (st *stream) sessionOver(over *frame.SessionOver) {
@@ -503,6 +518,7 @@ func (st *stream) adopt(owner string, e *frame.HeartbeatStream) {
 func (st *stream) refill(after time.Duration) {
 	st.state = refilling
 	st.parts = 0
+	clear(st.audiences) // the owner begins anew with its telling
 	st.gen++
 	st.n.stats.Refills++
 	gen, ctx := st.gen, st.n.lifeCtx
@@ -550,23 +566,7 @@ func (st *stream) refillTimeline(ctx context.Context, gen uint64) (ok, again boo
 	n.counter++
 	owner, life := st.owner, n.life
 	req := &frame.AttachRequest{Life: life[:], Counter: n.counter}
-	part := &frame.AttachStream{Stream: uint32(st.s), Refill: true}
-	for id, u := range n.users {
-		if _, pending := st.pending[id]; pending {
-			continue
-		}
-		if len(part.Users) == attachLimit {
-			st.attachLater(id, u) // the request would not fit
-			continue
-		}
-		part.Users = append(part.Users, id)
-	}
-	// Those that are pending are attached one by one afterwards, from their own since.
-	clear(st.queue)
-	for id, p := range st.pending {
-		st.pending[id] = pend{since: p.since}
-		st.queue[id] = struct{}{}
-	}
+	part := st.refillRequest()
 	st.counter = n.counter
 	req.Streams = []*frame.AttachStream{part}
 	n.mu.Unlock()
@@ -588,18 +588,17 @@ func (st *stream) refillTimeline(ctx context.Context, gen uint64) (ok, again boo
 	if st.term.Less(at.Term) {
 		st.term, st.heard = at.Term, n.cfg.Clock()
 	}
-	since := st.seen
 	if event.ToID(at.Epoch) != st.epoch {
 		st.newEpoch(event.ToID(at.Epoch), at.At)
-		since = at.At
 	}
+	since := mark{st.seen, st.index}
 	n.mu.Unlock()
-	if at.At < since {
+	if at.At < since.whole() {
 		return false, true // its fold is behind what this node has seen: not yet
 	}
-	for since < at.At {
+	for since.sequence < at.At {
 		page, err := st.readChanges(ctx, owner, &frame.ChangesRequest{
-			Life: life[:], Stream: uint32(st.s), Epoch: at.Epoch, Since: since, To: at.At, Refill: true})
+			Life: life[:], Stream: uint32(st.s), Epoch: at.Epoch, Since: since.sequence, SinceIndex: since.index, To: at.At, Refill: true})
 		if err != nil {
 			n.log.Debug("changes not answered", "stream", st.s, "err", err)
 			return false, true
@@ -611,14 +610,12 @@ func (st *stream) refillTimeline(ctx context.Context, gen uint64) (ok, again boo
 		}
 		if page.TooFar {
 			st.tooFar(at.At)
-			since = at.At
+			since = mark{sequence: at.At}
 		} else {
-			st.work(page.Outcomes, page.Deliveries)
-			since = at.At
-			if page.More {
-				since = page.NextSequence
-			}
-			st.moveSeen(since)
+			st.work(page.Outcomes, page.Deliveries, page.Lists)
+			since = end(page, at.At)
+			st.moveSeen(since.sequence)
+			st.index = since.index
 		}
 		n.flush()
 		n.mu.Unlock()
@@ -629,6 +626,29 @@ func (st *stream) refillTimeline(ctx context.Context, gen uint64) (ok, again boo
 		st.caughtUp()
 	}
 	return true, false
+}
+
+// refillRequest attaches the users whose attach is not pending, and as many as one request
+// holds; n.mu is held.
+func (st *stream) refillRequest() *frame.AttachStream {
+	part := &frame.AttachStream{Stream: uint32(st.s), Refill: true}
+	for id, u := range st.n.users {
+		if _, pending := st.pending[id]; pending {
+			continue
+		}
+		if len(part.Users) == attachLimit {
+			st.attachLater(id, u, mark{st.seen, st.index}) // the request would not fit
+			continue
+		}
+		part.Users = append(part.Users, id)
+	}
+	// Those that are pending are attached one by one afterwards, from their own since.
+	clear(st.queue)
+	for id, p := range st.pending {
+		st.pending[id] = pend{since: p.since}
+		st.queue[id] = struct{}{}
+	}
+	return part
 }
 
 // caughtUp ends a refill: what waited behind it is worked off. n.mu is held.
@@ -661,10 +681,12 @@ func (st *stream) newEpoch(epoch event.ID, at uint64) {
 
 // tooFar gives up the range up to at: sessions close and find everything by sync.
 func (st *stream) tooFar(at uint64) {
-	st.seen = 0
+	st.seen, st.index = 0, 0
 	st.moveSeen(at)
 	for u, p := range st.pending {
-		p.since = min(p.since, at)
+		if at < p.since.whole() {
+			p.since = mark{sequence: at}
+		}
 		st.pending[u] = p
 	}
 	st.ahead = 0
@@ -783,8 +805,9 @@ func (n *Node) attachRound(ctx context.Context, owner string) (more bool, err er
 	return err == nil, err
 }
 
-// errRefused: the owner does not know this node (any more); a heartbeat will tell.
-var errRefused = errors.New("attach refused")
+// errRefused: not the owner (any more), or it does not know this node; a heartbeat will
+// tell.
+var errRefused = errors.New("refused")
 
 // requeue has another round (or the next refill) carry what this one did not.
 func (st *stream) requeue(part *frame.AttachStream, counter uint64) {
@@ -805,18 +828,20 @@ func (st *stream) requeue(part *frame.AttachStream, counter uint64) {
 // nothing between are through at once, the others after their changes. n.mu is held.
 func (st *stream) attached(users []uint32, counter uint64, at *frame.AttachedStream, owner string, life event.ID) {
 	var behind []uint32
-	since := at.At
+	since := mark{sequence: at.At}
 	for _, u := range users {
 		p, ok := st.pending[u]
 		if !ok || p.counter != counter {
 			continue
 		}
-		if p.since >= at.At {
+		if p.since.sequence >= at.At {
 			st.through(u, at.At)
 			continue
 		}
 		behind = append(behind, u)
-		since = min(since, p.since)
+		if p.since.compare(since) < 0 {
+			since = p.since
+		}
 	}
 	if len(behind) == 0 {
 		return
@@ -826,11 +851,11 @@ func (st *stream) attached(users []uint32, counter uint64, at *frame.AttachedStr
 }
 
 // changesOf brings users what lies in (since, x], each from its own since on.
-func (st *stream) changesOf(ctx context.Context, users []uint32, counter, gen, since uint64, at *frame.AttachedStream, owner string, life event.ID) {
+func (st *stream) changesOf(ctx context.Context, users []uint32, counter, gen uint64, since mark, at *frame.AttachedStream, owner string, life event.ID) {
 	n := st.n
-	for since < at.At {
+	for since.sequence < at.At {
 		page, err := st.readChanges(ctx, owner, &frame.ChangesRequest{
-			Life: life[:], Stream: uint32(st.s), Epoch: at.Epoch, Since: since, To: at.At, Users: users})
+			Life: life[:], Stream: uint32(st.s), Epoch: at.Epoch, Since: since.sequence, SinceIndex: since.index, To: at.At, Users: users})
 		n.mu.Lock()
 		if n.life != life {
 			n.mu.Unlock()
@@ -841,12 +866,9 @@ func (st *stream) changesOf(ctx context.Context, users []uint32, counter, gen, s
 			n.mu.Unlock()
 			return
 		}
-		since = at.At
-		if page.More {
-			since = page.NextSequence
-		}
+		since = end(page, at.At)
 		for _, d := range page.Deliveries {
-			st.deliverChange(d, counter)
+			st.deliverChange(d, page.Lists, counter)
 		}
 		// In the same breath: a session that joins after it must not be taken for one
 		// that has this page, and a retry must not bring it again.
@@ -859,12 +881,14 @@ func (st *stream) changesOf(ctx context.Context, users []uint32, counter, gen, s
 			if page.TooFar {
 				n.closeUser(u)
 			}
-			if since == at.At {
+			if since.sequence == at.At {
 				st.through(id, at.At)
 				continue
 			}
-			st.brought(u, since)
-			p.since = max(p.since, since)
+			st.brought(u, since.sequence)
+			if p.since.compare(since) < 0 {
+				p.since = since
+			}
 			st.pending[id] = p
 		}
 		n.flush()
@@ -873,28 +897,15 @@ func (st *stream) changesOf(ctx context.Context, users []uint32, counter, gen, s
 }
 
 // deliverChange hands one change to those of the request's users whom it concerns.
-func (st *stream) deliverChange(d *frame.Delivery, counter uint64) {
-	var concerned [2]uint32
-	switch b := d.Body.(type) {
-	case *frame.Delivery_Message:
-		key, ok := event.ParseConversation(b.Message.Conversation)
-		if !ok || !key.IsDirect() {
-			return
-		}
-		concerned[0], concerned[1] = key.Parties()
-	case *frame.Delivery_Read:
-		concerned[0] = b.Read.User
-	case *frame.Delivery_EntryRemoved:
-		concerned[0] = b.EntryRemoved.User
-	}
-	dl := &Delivery{Stream: st.s, Sequence: d.Sequence, Index: d.Index, Delivery: d}
-	for _, id := range concerned {
-		if p, ok := st.pending[id]; ok && p.counter == counter && d.Sequence > p.since {
+func (st *stream) deliverChange(d *frame.Delivery, lists []*frame.UserList, counter uint64) {
+	dl := st.wrap(d)
+	st.recipients(d, lists, func(id uint32) {
+		if p, ok := st.pending[id]; ok && p.counter == counter && p.since.before(d) {
 			if u := st.n.users[id]; u != nil {
 				st.n.hand(u, dl)
 			}
 		}
-	}
+	})
 }
 
 // resync recovers PRESENCE or PEOPLE: the node lists what it holds, in pages by user,
@@ -997,7 +1008,7 @@ func (st *stream) applyResync(gen uint64, ans *frame.ResyncAnswer, first bool) (
 			st.tooFar(ans.At)
 		}
 	}
-	st.work(ans.Outcomes, nil)
+	st.work(ans.Outcomes, nil, nil)
 	for _, over := range ans.Over {
 		if n.holds(event.ToID(over.Session), over.User, true) {
 			st.sessionOver(over)

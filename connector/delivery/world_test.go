@@ -28,6 +28,7 @@ import (
 type world struct {
 	t    testing.TB
 	keys atomic.Uint64
+	keep bool // what is delivered, whole
 
 	mu      sync.Mutex
 	members []*member
@@ -186,6 +187,7 @@ type recorder struct {
 	persons   []*frame.PersonChanged
 	drops     int
 	closeAlls []error
+	relays    []*frame.Relay
 	suspends  []bool
 }
 
@@ -252,6 +254,18 @@ func (r *recorder) CloseAll(why error) {
 	}
 }
 
+func (r *recorder) Relay(relay *frame.Relay) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.relays = append(r.relays, relay)
+}
+
+func (r *recorder) relayed() []*frame.Relay {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.relays)
+}
+
 func (r *recorder) Suspend(suspended bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -313,6 +327,19 @@ type message struct {
 	from uint32
 }
 
+// change is one kind of change of a group.
+type change struct {
+	place
+	kind frame.GroupChange_Kind
+}
+
+// truth is what the log says should be told, and to whom in groups.
+type truth struct {
+	messages []message
+	hears    map[place]map[uint32]bool // of messages in groups
+	changes  map[change]map[uint32]bool
+}
+
 // member is a session that keeps what was delivered to it.
 type member struct {
 	w       *world
@@ -329,7 +356,9 @@ type member struct {
 	got       []message
 	reads     []place
 	removed   []place
-	at        map[place]int // how often
+	at        map[place]int     // how often
+	changes   map[change]int    // of groups, how often
+	bodies    []*frame.Delivery // where the world keeps them
 	unflushed bool
 	attached  int
 	closed    bool
@@ -346,11 +375,21 @@ func (m *member) Deliver(d *delivery.Delivery) {
 		return
 	}
 	p := place{d.Stream, d.Sequence, d.Index}
+	m.unflushed = true
+	if m.w.keep {
+		m.bodies = append(m.bodies, d.Delivery)
+	}
+	if c := d.GetGroupChange(); c != nil {
+		if m.changes == nil {
+			m.changes = map[change]int{}
+		}
+		m.changes[change{p, c.Kind}]++
+		return
+	}
 	if m.at == nil {
 		m.at = map[place]int{}
 	}
 	m.at[p]++
-	m.unflushed = true
 	switch b := d.Body.(type) {
 	case *frame.Delivery_Message:
 		key, _ := event.ParseConversation(b.Message.Conversation)
@@ -489,10 +528,15 @@ func (n *node) sendWait(from, to uint32) delivery.Result {
 }
 
 // counted reads the log and gives every message that counts, with its id.
-func (w *world) counted(k *bustest.Kit) []message {
+func (w *world) counted(k *bustest.Kit) []message { return w.truth(k).messages }
+
+// truth reads the log: every message that counts, with its id, and every change of a
+// group's members. It knows the changes that the API makes.
+func (w *world) truth(k *bustest.Kit) *truth {
 	w.t.Helper()
-	var all []message
+	all := &truth{hears: map[place]map[uint32]bool{}, changes: map[change]map[uint32]bool{}}
 	heads := map[event.ConversationKey]uint32{}
+	members := map[event.ConversationKey]map[uint32]bool{}
 	for _, s := range k.Streams() {
 		if !s.IsConversation() {
 			continue
@@ -517,15 +561,66 @@ func (w *world) counted(k *bustest.Kit) []message {
 				newest[id] = rec.N
 			}
 			for i, ev := range rec.Events {
-				if m := ev.GetMessageSent(); m != nil {
+				p := place{s, r.Sequence, uint32(i)}
+				switch b := ev.Body.(type) {
+				case *event.Event_MessageSent:
+					m := b.MessageSent
 					key, _ := event.ParseConversation(m.Conversation)
+					if !key.IsDirect() {
+						if !members[key][m.From] {
+							continue // void
+						}
+						all.hears[p] = maps.Clone(members[key])
+					}
 					heads[key]++
-					all = append(all, message{place{s, r.Sequence, uint32(i)}, key, heads[key], m.From})
+					all.messages = append(all.messages, message{p, key, heads[key], m.From})
+				case *event.Event_GroupCreated:
+					key, _ := event.ParseConversation(b.GroupCreated.Conversation)
+					if members[key] == nil {
+						members[key] = map[uint32]bool{}
+						all.changed(p, members[key], b.GroupCreated.Members, nil)
+					}
+				case *event.Event_GroupMembersChanged:
+					key, _ := event.ParseConversation(b.GroupMembersChanged.Conversation)
+					if members[key] != nil {
+						all.changed(p, members[key], b.GroupMembersChanged.Added, b.GroupMembersChanged.Removed)
+					}
 				}
 			}
 		}
 	}
 	return all
+}
+
+// changed moves the members of a group and notes who hears of it.
+func (t *truth) changed(p place, members map[uint32]bool, added, removed []uint32) {
+	came, went := false, map[uint32]bool{}
+	for _, u := range added {
+		came = came || !members[u]
+		members[u] = true
+	}
+	for _, u := range removed {
+		if members[u] {
+			went[u] = true
+		}
+		delete(members, u)
+	}
+	if came {
+		t.changes[change{p, frame.GroupChange_KIND_ADDED}] = maps.Clone(members)
+	}
+	if len(went) > 0 {
+		hears := maps.Clone(members)
+		maps.Copy(hears, went)
+		t.changes[change{p, frame.GroupChange_KIND_REMOVED}] = hears
+	}
+}
+
+// concerns tells whether a user was a party of a message when it was sent.
+func (t *truth) concerns(m message, user uint32) bool {
+	if m.conv.IsDirect() {
+		return party(m.conv, user)
+	}
+	return t.hears[m.place][user]
 }
 
 func party(key event.ConversationKey, user uint32) bool { return key.Peer(user) != 0 }
@@ -567,12 +662,13 @@ func (w *world) settled(k *bustest.Kit, nodes ...*node) {
 
 // check holds every member to its promise: each message of its conversations beyond
 // the position at which it joined exactly once, none twice, in order in each
-// conversation, with the id that the log gives it.
+// conversation, with the id that the log gives it; of groups those of the time in which
+// its user was a member, and no other.
 func (w *world) check(k *bustest.Kit, members ...*member) {
 	w.t.Helper()
-	truth := w.counted(k)
+	truth := w.truth(k)
 	ids := map[place]message{}
-	for _, m := range truth {
+	for _, m := range truth.messages {
 		ids[m.place] = m
 	}
 	faults := 0
@@ -587,8 +683,11 @@ func (w *world) check(k *bustest.Kit, members ...*member) {
 		for _, g := range m.got {
 			if t, ok := ids[g.place]; !ok || t != g {
 				fault(m, "was told %v, the log has %v", g, t)
+			} else if !truth.concerns(g, m.user) {
+				fault(m, "was told %v, which was not for him", g)
 			}
-			if was, ok := last[g.conv]; ok && g.id != was+1 {
+			// Who has left a group and come back has not had all of it.
+			if was, ok := last[g.conv]; ok && (g.id <= was || g.conv.IsDirect() && g.id != was+1) {
 				fault(m, "in %s message %d came after %d", g.conv, g.id, was)
 			}
 			last[g.conv] = g.id
@@ -596,6 +695,11 @@ func (w *world) check(k *bustest.Kit, members ...*member) {
 		for p, n := range m.at {
 			if n != 1 {
 				fault(m, "%v was delivered %d times", p, n)
+			}
+		}
+		for c, n := range m.changes {
+			if hears, ok := truth.changes[c]; !ok || n != 1 || !hears[m.user] {
+				fault(m, "was told %d times of %v; in the log %v, for him %v", n, c, ok, hears[m.user])
 			}
 		}
 		if m.unflushed {
@@ -607,19 +711,29 @@ func (w *world) check(k *bustest.Kit, members ...*member) {
 		if m.left == nil && !m.closed && m.attached == 0 {
 			fault(m, "was never attached")
 		}
-		missing := 0
-		for _, t := range truth {
+		promised := func(p place) bool {
 			begin := m.joined
 			if m.first != nil {
 				begin = m.first
 			}
-			beyond := m.attached > 0 && t.sequence > begin[t.stream]
+			beyond := m.attached > 0 && p.sequence > begin[p.stream]
 			if m.left != nil {
-				beyond = beyond && t.sequence <= m.left[t.stream]
+				beyond = beyond && p.sequence <= m.left[p.stream]
 			}
-			if party(t.conv, m.user) && beyond && m.at[t.place] == 0 {
+			return beyond
+		}
+		missing := 0
+		for _, t := range truth.messages {
+			if truth.concerns(t, m.user) && promised(t.place) && m.at[t.place] == 0 {
 				if missing++; missing == 1 {
 					fault(m, "joined at %v, left at %v, lacks %v", m.joined, m.left, t)
+				}
+			}
+		}
+		for c, hears := range truth.changes {
+			if hears[m.user] && promised(c.place) && m.changes[c] == 0 {
+				if missing++; missing == 1 {
+					fault(m, "joined at %v, left at %v, lacks the change %v", m.joined, m.left, c)
 				}
 			}
 		}

@@ -15,6 +15,9 @@
 //	GET    /api/v1/status                     Status
 //	POST   /api/v1/replay?verify=true         ReplayProgress per line, the last with a report
 //
+// Beside the server API (package api) wrong tokens of an address are limited, and a write with an Idempotency-Key is done
+// once; an import and a replay know none: both may be sent again as they are.
+//
 // Three paths need no token, since they tell nothing about people and are read by
 // supervisors and collectors that should hold no secret: /healthz (the process
 // answers), /readyz (it can do its work; 503 and why if not) and /metrics
@@ -116,9 +119,48 @@ type Status struct {
 	HTTP          string         `json:"http"`
 	Log           string         `json:"log"` // ULID
 	Partitions    int            `json:"partitions"`
+	Contacts      string         `json:"contacts"` // who may write to whom: "everyone" or "friends"
 	Streams       []StreamStatus `json:"streams"`
-	Sessions      int            `json:"sessions"`       // on this node
-	DesktopOnline int            `json:"desktop_online"` // people, everywhere
+	Sessions      int            `json:"sessions"`        // on this node
+	DesktopOnline int            `json:"desktop_online"`  // people, everywhere
+	Files         *FileStatus    `json:"files,omitempty"` // not there: no file server
+	Pictures      PictureStatus  `json:"pictures"`
+	Pushes        PushStatus     `json:"pushes"`
+}
+
+// StoreStatus is how full a store is.
+type StoreStatus struct {
+	Room uint64  `json:"room"`           // bytes
+	Left *uint64 `json:"left,omitempty"` // bytes until it is full; not there: not known now
+}
+
+// FileStatus is the file server.
+type FileStatus struct {
+	Listen    string `json:"listen"`
+	Advertise string `json:"advertise"` // what clients are told to connect to
+	StoreStatus
+}
+
+// PictureStatus is the picture store, which is on the public HTTP port.
+type PictureStatus struct {
+	URL    string `json:"url,omitempty"` // where clients find pictures; not there: at the HTTP port as they reach it
+	Upload string `json:"upload"`        // who may: "session", "open" or "off"
+	StoreStatus
+}
+
+// PushStatus is who sends pushes to webhooks.
+type PushStatus struct {
+	Sending bool           `json:"sending"` // this process; else another of the cluster, or none for the moment
+	Targets []TargetStatus `json:"targets"`
+}
+
+// TargetStatus is one target of pushes.
+type TargetStatus struct {
+	ID       string `json:"id"`
+	Disabled bool   `json:"disabled,omitempty"`
+	// BacklogSeconds is the age of the oldest record that is not worked off, 0 when it has caught up; not there: this
+	// process does not send to it.
+	BacklogSeconds *float64 `json:"backlog_seconds,omitempty"`
 }
 
 // StreamStatus is one stream of the log and the view that follows it.

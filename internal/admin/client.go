@@ -140,6 +140,12 @@ func (c *Client) SetFriends(ctx context.Context, a, b string, friends bool) erro
 	return c.call(ctx, method, "/friends/"+url.PathEscape(a)+"/"+url.PathEscape(b), nil, nil)
 }
 
+// Call does a request of the server API: path is below /api/v1, body goes as JSON unless it is nil, and the answer is read
+// into to unless that is nil.
+func (c *Client) Call(ctx context.Context, method, path string, body, to any) error {
+	return c.call(ctx, method, path, body, to)
+}
+
 // Status asks the server about itself.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var st Status

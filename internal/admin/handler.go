@@ -28,11 +28,20 @@ const (
 // progressEvery spaces the lines of an answer that streams.
 const progressEvery = 100 * time.Millisecond
 
-// Config of the handler. All but Metrics and Logger are needed.
+// API is the server API on the same port.
+type API interface {
+	http.Handler
+	// Operator has next served to who shows the operator's token, and to nobody else; wrong ones count as wrong keys do.
+	// With once a request with an Idempotency-Key is done once, and next finds its [Request] in the context.
+	Operator(once bool, next http.Handler) http.Handler
+}
+
+// Config of the handler. All but API, Metrics and Logger are needed.
 type Config struct {
 	People  People
 	Server  Server
 	Token   string       // bearer token
+	API     API          // gets what this package does not have under /api/v1/ and /query/; nil: nobody
 	Metrics http.Handler // nil: none
 	Logger  *slog.Logger // nil: silent
 }
@@ -41,12 +50,21 @@ type Config struct {
 // of the client as well.
 type Problem struct {
 	Type   string `json:"type"`
+	Name   string `json:"name,omitempty"` // the end of the type, in one word
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
+	// Errors are the fields that were wrong, where the server API says them.
+	Errors []struct {
+		Location string `json:"location"`
+		Message  string `json:"message"`
+	} `json:"errors,omitempty"`
 }
 
 func (p *Problem) Error() string {
+	if len(p.Errors) > 0 {
+		return strings.TrimPrefix(p.Errors[0].Location, "body.") + ": " + p.Errors[0].Message
+	}
 	if p.Detail != "" {
 		return p.Detail
 	}
@@ -89,28 +107,43 @@ func NewHandler(cfg Config) http.Handler {
 		h.Logger = slog.New(slog.DiscardHandler)
 	}
 	api := http.NewServeMux()
-	for pattern, serve := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"POST /api/v1/people":                 h.add,
-		"POST /api/v1/people:import":          h.importPeople,
-		"GET /api/v1/people":                  h.list,
-		"POST /api/v1/people/{name}/password": h.password,
-		"POST /api/v1/people/{name}/disable":  h.enabled(false),
-		"POST /api/v1/people/{name}/enable":   h.enabled(true),
-		"PUT /api/v1/friends/{a}/{b}":         h.friends(true),
-		"DELETE /api/v1/friends/{a}/{b}":      h.friends(false),
-		"GET /api/v1/status":                  h.status,
-		"POST /api/v1/replay":                 h.replay,
+	const once = true
+	for pattern, o := range map[string]struct {
+		once  bool
+		serve func(http.ResponseWriter, *http.Request) error
+	}{
+		"POST /api/v1/people":                 {once, h.add},
+		"POST /api/v1/people:import":          {!once, h.importPeople}, // streams, and may be sent again as it is
+		"GET /api/v1/people":                  {!once, h.list},
+		"POST /api/v1/people/{name}/password": {once, h.password},
+		"POST /api/v1/people/{name}/disable":  {once, h.enabled(false)},
+		"POST /api/v1/people/{name}/enable":   {once, h.enabled(true)},
+		"PUT /api/v1/friends/{a}/{b}":         {once, h.friends(true)},
+		"DELETE /api/v1/friends/{a}/{b}":      {once, h.friends(false)},
+		"GET /api/v1/status":                  {!once, h.status},
+		"POST /api/v1/replay":                 {!once, h.replay}, // streams, and changes nothing
 	} {
-		api.Handle(pattern, h.answer(serve))
+		api.Handle(pattern, h.operator(o.once, h.answer(o.serve)))
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/api/v1/", h.authorised(known(api)))
+	mux.Handle("/api/v1/", h.known(api))
+	if cfg.API != nil {
+		mux.Handle("/query/", cfg.API)
+	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", h.readyz)
 	if cfg.Metrics != nil {
 		mux.Handle("GET /metrics", cfg.Metrics)
 	}
 	return mux
+}
+
+// operator serves who knows the token, with the server API's help where there is one.
+func (h *handler) operator(once bool, next http.Handler) http.Handler {
+	if h.API == nil {
+		return h.authorised(next)
+	}
+	return h.API.Operator(once, next)
 }
 
 // authorised lets through who knows the token. Sums are compared, so that not even
@@ -131,8 +164,9 @@ func (h *handler) authorised(next http.Handler) http.Handler {
 	})
 }
 
-// known answers what the API does not have with a problem document, as it does all else.
-func known(api *http.ServeMux) http.Handler {
+// known hands what is not here to the server API, and without one answers it with a problem document, as it does all
+// else.
+func (h *handler) known(api *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := api.Handler(r); pattern != "" {
 			api.ServeHTTP(w, r)
@@ -140,13 +174,20 @@ func known(api *http.ServeMux) http.Handler {
 		}
 		said := refusedRequest{header: make(http.Header), status: http.StatusNotFound}
 		api.ServeHTTP(&said, r)
-		p := &Problem{Type: "urn:godwit:problem:no-such-request", Title: "No such request", Status: said.status,
-			Detail: fmt.Sprintf("the API has no %s", r.URL.Path)}
-		if allow := said.header.Get("Allow"); allow != "" {
-			w.Header().Set("Allow", allow)
-			p.Detail = fmt.Sprintf("%s takes %s, not %s", r.URL.Path, allow, r.Method)
+		allow := said.header.Get("Allow")
+		if h.API != nil && allow == "" {
+			h.API.ServeHTTP(w, r)
+			return
 		}
-		writeProblem(w, p)
+		h.operator(false, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			p := &Problem{Type: "urn:godwit:problem:no-such-operation", Title: "No such operation", Status: said.status,
+				Detail: fmt.Sprintf("the API has no %s", r.URL.Path)}
+			if allow != "" {
+				w.Header().Set("Allow", allow)
+				p.Detail = fmt.Sprintf("%s takes %s, not %s", r.URL.Path, allow, r.Method)
+			}
+			writeProblem(w, p)
+		})).ServeHTTP(w, r)
 	})
 }
 
@@ -165,6 +206,9 @@ func (h *handler) answer(serve func(http.ResponseWriter, *http.Request) error) h
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := serve(w, r); err != nil {
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(lineTime)) // an import's body may have taken long
+			if errors.Is(err, errRaced) {
+				w.Header().Set("Retry-After", "1")
+			}
 			writeProblem(w, h.problem(r, err))
 		}
 	})
@@ -424,6 +468,7 @@ func writeText(w http.ResponseWriter, status int, text string) {
 }
 
 func writeProblem(w http.ResponseWriter, p *Problem) {
+	p.Name = strings.ReplaceAll(strings.TrimPrefix(p.Type, "urn:godwit:problem:"), "-", "_")
 	b, err := json.Marshal(p)
 	if err != nil { // four plain fields
 		panic(err)

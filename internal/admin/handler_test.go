@@ -163,6 +163,17 @@ func TestErrorsKeepTheirKindOverTheWire(t *testing.T) {
 	}
 }
 
+// Only what another try may change invites to come again: the server API keeps any other answer for a repeat.
+func TestALostRaceInvitesToComeAgain(t *testing.T) {
+	for err, again := range map[error]string{errRaced: "1", ErrConflict: "", ErrNameTaken: ""} {
+		_, srv := start(t, &fakePeople{err: err}, &fakeServer{})
+		resp := request(t, srv, "POST", "/api/v1/people/x/enable", "", token)
+		if got := resp.Header.Get("Retry-After"); resp.StatusCode != http.StatusConflict || got != again {
+			t.Errorf("%v: %d, Retry-After %q, want %q", err, resp.StatusCode, got, again)
+		}
+	}
+}
+
 func TestInternalErrorsStayInTheLog(t *testing.T) {
 	client, _ := start(t, &fakePeople{err: errors.New("secret detail")}, &fakeServer{})
 	err := client.SetEnabled(t.Context(), "x", true)

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	by = "admin" // who the events say it was
+	by = "operator" // who the events say it was
 
 	// attempts bounds how often a compare and set is decided anew.
 	attempts = 5
@@ -46,6 +46,41 @@ type LogPeople struct {
 	hasher *password.Hasher
 	now    func() time.Time
 }
+
+// Request names a request in the log, so that what it does is done once.
+type Request struct {
+	Name  []byte // of its event, as Event.request; empty: nobody will repeat it
+	Again bool   // an earlier run of it may have come as far as the log
+}
+
+type requestKey struct{}
+
+// WithRequest gives what is done with the context the name of a request.
+func WithRequest(ctx context.Context, r Request) context.Context {
+	return context.WithValue(ctx, requestKey{}, r)
+}
+
+func requestOf(ctx context.Context) Request {
+	r, _ := ctx.Value(requestKey{}).(Request)
+	return r
+}
+
+// first is what came of an earlier run's event, so that a decision is not taken twice: what the first one did would speak
+// against it.
+func (l *LogPeople) first(ctx context.Context) (id uint32, known bool, err error) {
+	r := requestOf(ctx)
+	if !r.Again {
+		return 0, false, nil
+	}
+	ans, err := l.node.Ask(ctx, &query.Request{Body: &query.Request_RequestState{RequestState: &query.RequestState{Request: r.Name}}})
+	if err != nil {
+		return 0, false, refusal(err)
+	}
+	return ans.GetRequestState().GetId(), ans.GetRequestState().GetKnown(), nil
+}
+
+// errRaced invites to come again.
+var errRaced = fmt.Errorf("%w: others registered the name at the same time", ErrConflict)
 
 // NewPeople makes People of a node. New passwords get the hasher's cost.
 func NewPeople(node Node, hasher *password.Hasher) *LogPeople {
@@ -86,7 +121,7 @@ func refusal(err error) error {
 // voided is what a fold says to an event of this package.
 func voided(v frame.Void) error {
 	switch v {
-	case frame.Void_VOID_NONE, frame.Void_VOID_NO_EFFECT: // it is so already
+	case frame.Void_VOID_NONE, frame.Void_VOID_NO_EFFECT, frame.Void_VOID_REPEAT: // it is so already
 		return nil
 	case frame.Void_VOID_NAME_TAKEN:
 		return commands.ErrNameTaken
@@ -100,6 +135,9 @@ func voided(v frame.Void) error {
 
 // Add registers one person by compare and set on the name.
 func (l *LogPeople) Add(ctx context.Context, p NewPerson) (Person, error) {
+	if number, known, err := l.first(ctx); known || err != nil {
+		return l.registered(ctx, number, err)
+	}
 	var hash string
 	for range attempts {
 		state, sequence, err := l.name(ctx, p.Name)
@@ -128,7 +166,7 @@ func (l *LogPeople) Add(ctx context.Context, p NewPerson) (Person, error) {
 			}
 			ev.GetPersonRegistered().PasswordHash = hash
 		}
-		ev.GetPersonRegistered().Compared = true
+		ev.GetPersonRegistered().Compared, ev.Request = true, requestOf(ctx).Name
 		res, err := l.compareAndSet(ctx, bus.NameSubject(p.Name), sequence, ev)
 		if errors.Is(err, bus.ErrConflict) {
 			continue
@@ -139,10 +177,28 @@ func (l *LogPeople) Add(ctx context.Context, p NewPerson) (Person, error) {
 		if err != nil {
 			return Person{}, refusal(err)
 		}
+		if res.Void == frame.Void_VOID_REPEAT {
+			return l.registered(ctx, res.FirstID, nil)
+		}
 		reg := ev.GetPersonRegistered()
 		return Person{Number: res.ID, Name: reg.Name, Nick: reg.Nick}, nil
 	}
-	return Person{}, fmt.Errorf("%w: others registered the name at the same time", ErrConflict)
+	return Person{}, errRaced
+}
+
+// registered is who was registered by an earlier run of a request.
+func (l *LogPeople) registered(ctx context.Context, number uint32, err error) (Person, error) {
+	if err != nil {
+		return Person{}, err
+	}
+	all, err := l.accounts(ctx, number)
+	switch {
+	case err != nil:
+		return Person{}, err
+	case len(all) == 0: // it was there, and nobody is ever taken away
+		return Person{}, fmt.Errorf("person %d of an earlier run is gone", number)
+	}
+	return Person{Number: number, Name: all[0].GetName(), Nick: all[0].GetNick()}, nil
 }
 
 func (l *LogPeople) registration(p NewPerson) commands.RegisterPerson {
@@ -198,6 +254,7 @@ func (l *LogPeople) append(ctx context.Context, ev *event.Event, err error) erro
 	if err != nil {
 		return refusal(err)
 	}
+	ev.Request = requestOf(ctx).Name
 	res, err := l.node.AppendWait(ctx, event.People, ev)
 	if err == nil {
 		err = voided(res.Void)
@@ -222,6 +279,9 @@ func (l *LogPeople) List(ctx context.Context, after uint32, limit int) (Page, er
 
 // SetPassword changes a password.
 func (l *LogPeople) SetPassword(ctx context.Context, name, plain string) error {
+	if _, known, err := l.first(ctx); known || err != nil {
+		return err
+	}
 	p, err := l.find(ctx, name)
 	if err != nil {
 		return err
@@ -236,6 +296,9 @@ func (l *LogPeople) SetPassword(ctx context.Context, name, plain string) error {
 
 // SetEnabled opens or closes an account; one that is as wanted stays as it is.
 func (l *LogPeople) SetEnabled(ctx context.Context, name string, enabled bool) error {
+	if _, known, err := l.first(ctx); known || err != nil {
+		return err
+	}
 	p, err := l.find(ctx, name)
 	if err != nil || p.Disabled != enabled {
 		return err
@@ -251,6 +314,9 @@ func (l *LogPeople) SetEnabled(ctx context.Context, name string, enabled bool) e
 
 // SetFriends makes or ends a friendship; one that is as wanted stays as it is.
 func (l *LogPeople) SetFriends(ctx context.Context, a, b string, friends bool) error {
+	if _, known, err := l.first(ctx); known || err != nil {
+		return err
+	}
 	pa, err := l.find(ctx, a)
 	if err != nil {
 		return err

@@ -35,6 +35,8 @@ type Options struct {
 	Server   string // HOST:PORT
 	Device   uint32 // TeamTalk's ClientType
 	Accounts func(ctx context.Context, n int) ([]Account, error)
+	// Befriend makes each two friends, where only friends may write to each other; nil: no need.
+	Befriend func(ctx context.Context, pairs [][2]Account) error
 	Probe    func(ctx context.Context) (Probe, error) // nil: not known
 	PID      int                                      // of the server, 0: not measured
 	Seed     uint64                                   // of the payloads; the same seed makes the same bytes
@@ -59,6 +61,21 @@ func (o *Options) complete() {
 	if o.Device == 0 {
 		o.Device = 1
 	}
+}
+
+// befriend makes n pairs friends, if that is needed.
+func (o *Options) befriend(ctx context.Context, n int, pair func(i int) (a, z Account)) error {
+	if o.Befriend == nil {
+		return nil
+	}
+	pairs := make([][2]Account, n)
+	for i := range pairs {
+		pairs[i][0], pairs[i][1] = pair(i)
+	}
+	if err := o.Befriend(ctx, pairs); err != nil {
+		return fmt.Errorf("make friends: %w", err)
+	}
+	return nil
 }
 
 // resolve finds the address once; the load connects thousands of times.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/bits"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"godwit/schema/client"
@@ -25,6 +24,8 @@ type OneOne struct {
 	Drain    time.Duration // after it, for what is on its way; default 30 s
 	Both     bool          // both of a pair write
 	Rate     float64       // messages a second of each sender; 0: as the window allows
+	Receipts bool          // everybody says what was received and read; checked as well
+	Every    time.Duration // between two receipts of a session, default 100 ms
 
 	Hostile      string // kind of misbehaving client beside the load, empty: none
 	HostileCount int    // how many of them, 0: the kind's default
@@ -50,19 +51,7 @@ type OneOneReport struct {
 	Ack       Latency `json:"send_to_ack"`
 	Receive   Latency `json:"send_to_receive"`
 
-	Sent       uint64 `json:"sent"`
-	Acked      uint64 `json:"acked"`
-	Received   uint64 `json:"received"`
-	Unacked    uint64 `json:"unacked"`      // sent, no ack by the end of the drain
-	Lost       uint64 `json:"lost"`         // acked, not received
-	Duplicated uint64 `json:"duplicated"`   // received again
-	Disorder   uint64 `json:"out_of_order"` // received after a later one
-	BadIDs     uint64 `json:"bad_ids"`      // id did not grow, was not the ack's, or left a hole
-	Corrupt    uint64 `json:"corrupt"`      // changed on the way
-	Misplaced  uint64 `json:"misplaced"`    // brought to somebody else, or under a false sender
-	StrayAcks  uint64 `json:"stray_acks"`   // for nothing that was sent
-	Dropped    uint64 `json:"disconnected"` // sessions that ended early
-	DroppedWhy string `json:"disconnected_why,omitempty"`
+	tally
 
 	ServerCPU   float64 `json:"server_cpu_seconds_per_100k,omitempty"`
 	ServerCores float64 `json:"server_cores,omitempty"`
@@ -75,43 +64,13 @@ type OneOneReport struct {
 	Hostile    *HostileReport `json:"hostile,omitempty"`
 }
 
-// Err is nil where every message came exactly once, in order, unchanged, under the
-// ids of its acks.
-func (r *OneOneReport) Err() error {
-	var wrong []string
-	for _, c := range []struct {
-		name string
-		n    uint64
-	}{
-		{"lost", r.Lost}, {"duplicated", r.Duplicated}, {"out of order", r.Disorder}, {"with bad ids", r.BadIDs},
-		{"corrupt", r.Corrupt}, {"misplaced", r.Misplaced}, {"without ack", r.Unacked}, {"stray acks", r.StrayAcks},
-		{"sessions disconnected", r.Dropped},
-	} {
-		if c.n > 0 {
-			wrong = append(wrong, fmt.Sprintf("%d %s", c.n, c.name))
-		}
-	}
-	if r.Received == 0 {
-		wrong = append(wrong, "nothing received")
-	}
-	if len(wrong) > 0 {
-		return errors.New("the load was not served right: " + strings.Join(wrong, ", "))
-	}
-	return nil
-}
-
 // Write prints the report for people.
 func (r *OneOneReport) Write(w io.Writer) {
 	line(w, "%d pairs, %d bytes, window %d, measured %.1f s, durability %s, seed %d", r.Pairs, r.Size, r.Window, r.Measured, orUnknown(r.Durability), r.Seed)
 	line(w, "delivered       %12.0f messages/s", r.PerSecond)
 	line(w, "send to ack     p50 %8.2f  p95 %8.2f  p99 %8.2f  max %8.2f ms", r.Ack.P50, r.Ack.P95, r.Ack.P99, r.Ack.Max)
 	line(w, "send to receive p50 %8.2f  p95 %8.2f  p99 %8.2f  max %8.2f ms", r.Receive.P50, r.Receive.P95, r.Receive.P99, r.Receive.Max)
-	line(w, "sent %d, acked %d, received %d", r.Sent, r.Acked, r.Received)
-	line(w, "lost %d, duplicated %d, out of order %d, bad ids %d, corrupt %d, misplaced %d, unacked %d, stray acks %d, disconnected %d",
-		r.Lost, r.Duplicated, r.Disorder, r.BadIDs, r.Corrupt, r.Misplaced, r.Unacked, r.StrayAcks, r.Dropped)
-	if r.DroppedWhy != "" {
-		line(w, "first disconnection: %s", r.DroppedWhy)
-	}
+	r.write(w)
 	if r.ServerRSS > 0 {
 		line(w, "server          %12.2f CPU seconds per 100,000 messages, %.2f cores, %.1f MiB resident", r.ServerCPU, r.ServerCores, float64(r.ServerRSS)/(1<<20))
 	}
@@ -180,6 +139,7 @@ type oneOne struct {
 
 	sessions []*session
 	writers  []*writer
+	receipts *receipts // nil: none
 	sending  bool
 
 	from, to       int64 // measured part, since the epoch
@@ -196,8 +156,14 @@ func (c OneOne) Run(ctx context.Context, o Options) (*OneOneReport, error) {
 	if c.Drain <= 0 {
 		c.Drain = 30 * time.Second
 	}
+	if c.Every <= 0 {
+		c.Every = oneOneReceipts
+	}
 	accounts, err := o.Accounts(ctx, 2*c.Pairs+hostileAccounts(c.Hostile))
 	if err != nil {
+		return nil, err
+	}
+	if err := o.befriend(ctx, c.Pairs, func(i int) (a, z Account) { return accounts[2*i], accounts[2*i+1] }); err != nil {
 		return nil, err
 	}
 	if err := raiseFileLimit(len(accounts) + c.HostileCount); err != nil {
@@ -248,13 +214,12 @@ func (b *oneOne) logIn(ctx context.Context, accounts []Account) error {
 			failed = err
 		}
 	}
+	if b.c.Receipts {
+		b.receipts = newReceipts(imbase.SessionType_SESSION_TYPE_SINGLE, b.c.Every)
+	}
 	for i, a := range accounts {
-		s := &session{account: a}
-		s.onLost = func(err error) {
-			if b.r.Dropped++; b.r.DroppedWhy == "" {
-				b.r.DroppedWhy = fmt.Sprintf("%s: %v", s.account.Name, err)
-			}
-		}
+		s := &session{account: a, receipts: b.c.Receipts}
+		s.onLost = func(err error) { b.r.dropped(s, err) }
 		b.sessions = append(b.sessions, s)
 		if i%2 == 1 {
 			b.pair(b.sessions[i-1], s)
@@ -265,7 +230,15 @@ func (b *oneOne) logIn(ctx context.Context, accounts []Account) error {
 		e.expire(b.sessions, now, loginLimit)
 		return time.Second, in == len(accounts) || failed != nil
 	})
-	return errors.Join(err, failed)
+	if err = errors.Join(err, failed); err == nil && b.receipts != nil {
+		for i := 0; i < len(b.sessions); i += 2 {
+			b.receipts.join(0, b.sessions[i], b.sessions[i+1])
+		}
+		for _, w := range b.writers {
+			b.receipts.by[w.id].wrote = &w.sent
+		}
+	}
+	return err
 }
 
 // pair makes a write to z, and if wanted z to a.
@@ -295,6 +268,10 @@ func (b *oneOne) frame(s *session, own, peers *writer, f pdu.Frame) {
 		}
 	case client.CmdMsgData:
 		b.onMessage(s, peers, f.Body)
+	case client.CmdReceiptNotify:
+		if b.receipts != nil {
+			b.receipts.notice(s, f.Body)
+		}
 	}
 }
 
@@ -314,6 +291,9 @@ func (b *oneOne) onAck(w *writer, f pdu.Frame) bool {
 	w.acked++
 	b.acked++
 	b.checkID(w, number, id)
+	if b.receipts != nil {
+		b.receipts.acked(w.session, number, id)
+	}
 	if b.sending && b.c.Rate == 0 {
 		b.pump(w, now)
 	}
@@ -361,6 +341,9 @@ func (b *oneOne) onMessage(s *session, w *writer, body []byte) {
 	w.received.see(st.number, m.ID)
 	b.checkID(w, st.number, m.ID)
 	b.deliveredTotal++
+	if b.receipts != nil {
+		b.receipts.saw(s, m.ID)
+	}
 }
 
 // pump sends what the window has room for.
@@ -416,6 +399,9 @@ func (b *oneOne) load(ctx context.Context) error {
 				w.peer.beat()
 			}
 		}
+		if b.receipts != nil {
+			b.receipts.tick(now)
+		}
 		switch {
 		case m.err != nil:
 			return 0, true
@@ -444,7 +430,7 @@ func (b *oneOne) quiet() bool {
 			return false
 		}
 	}
-	return true
+	return b.receipts == nil || b.receipts.quiet()
 }
 
 // meter reads the clocks at both ends of the measured part.
@@ -513,6 +499,9 @@ func (m *meter) fill(r *OneOneReport) {
 func (b *oneOne) sum() {
 	r := &b.r
 	r.Ack, r.Receive = b.ack.latency(), b.receive.latency()
+	if b.receipts != nil {
+		r.Receipts = b.receipts.report()
+	}
 	for _, w := range b.writers {
 		r.Sent += w.sent
 		r.Acked += w.acked

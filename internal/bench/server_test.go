@@ -8,31 +8,63 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"godwit/schema/client"
 	imbase "godwit/schema/client/basedefine"
+	imextension "godwit/schema/client/extension"
 	imlogin "godwit/schema/client/login"
+	immsg "godwit/schema/client/message"
 	"godwit/schema/pdu"
 )
 
 // fakeServer relays messages as a real one does, and can be told to do it wrong.
 type fakeServer struct {
-	t    *testing.T
-	l    net.Listener
-	done sync.WaitGroup
+	t *testing.T
+	l net.Listener
+
+	features atomic.Uint32 // of clients' login requests, that it has as well
+	done     sync.WaitGroup
 
 	// fault may change what is delivered of a message: the PDUs in their order, each
 	// to a user. The ack goes out before.
 	fault func(n int, m client.MsgData) []delivery
 	// onAck may change the acks of a message.
 	onAck func(n int, id uint32) []uint32
+	// groupFault may change who gets what of a message to the group.
+	groupFault func(n int, all []delivery) []delivery
+	dissolved  int // groups
+	// receiptFault may change who is told what of a receipt.
+	receiptFault func(n int, all []notice) []notice
+	// friends are who may write to each other, by name; nil: everybody.
+	friends map[[2]string]bool
 
 	mu    sync.Mutex
 	users map[uint32]net.Conn
 	heads map[[2]uint32]uint32
 	count int
+
+	marks    map[receiptMark]uint32
+	receipts int // that moved a mark
+	members  []uint32
+}
+
+// receiptMark is how far somebody is in a conversation.
+type receiptMark struct {
+	key  [2]uint32
+	user uint32
+	read bool
+}
+
+// notice is a 0x200b to somebody.
+type notice struct {
+	to, at, user, id uint32
+	kind             imbase.SessionType
+	read             bool
 }
 
 type delivery struct {
@@ -48,7 +80,8 @@ func startServer(t *testing.T) *fakeServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &fakeServer{t: t, l: l, users: map[uint32]net.Conn{}, heads: map[[2]uint32]uint32{}}
+	s := &fakeServer{t: t, l: l, users: map[uint32]net.Conn{}, heads: map[[2]uint32]uint32{}, marks: map[receiptMark]uint32{}}
+	s.features.Store(uint32(imextension.Feature_FEATURE_RECEIPTS))
 	s.done.Go(s.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -103,6 +136,12 @@ func (s *fakeServer) serve(conn net.Conn) {
 				return
 			}
 			s.relay(user, m, f.Seq)
+		case client.CmdGroupCreateReq, client.CmdGroupUpdateReq:
+			s.group(user, f)
+		case client.CmdReceivedReq, client.CmdMsgDataReadAck:
+			if m, err := client.Decode(f.Command, f.Body); err == nil && user != 0 {
+				s.receipt(user, m)
+			}
 		}
 	}
 }
@@ -112,6 +151,7 @@ func (s *fakeServer) logIn(conn net.Conn, r *imlogin.IMLoginReq, seq uint16) uin
 	res := &imlogin.IMLoginRes{ServerTime: new(uint32(1)), ResultCode: imbase.ResultType_REFUSE_REASON_DB_VALIDATE_FAILED.Enum()}
 	if err == nil && r.GetPassword() == "secret" {
 		res.ResultCode = imbase.ResultType_REFUSE_REASON_NONE.Enum()
+		res.Features = new(r.GetFeatures() & s.features.Load())
 		zero := new(uint32(0))
 		res.UserInfo = &imbase.UserInfo{
 			UserId: new(uint32(n)), UserGender: zero, UserNickName: new(""), AvatarUrl: new(""), DepartmentId: zero, Email: new(""),
@@ -136,6 +176,11 @@ func (s *fakeServer) relay(from uint32, m client.MsgData, seq uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := [2]uint32{min(from, m.To), max(from, m.To)}
+	if m.To == theGroup {
+		key = [2]uint32{theGroup, theGroup}
+	} else if !s.knows(from, m.To) {
+		return
+	}
 	s.heads[key]++
 	id := s.heads[key]
 	s.count++
@@ -149,6 +194,17 @@ func (s *fakeServer) relay(from uint32, m client.MsgData, seq uint16) {
 	}
 	m.From, m.ID = from, id
 	all := []delivery{{m.To, id, from, m.Data}}
+	if m.To == theGroup {
+		all = all[:0]
+		for to := range uint32(len(s.users)) {
+			if to+1 != from {
+				all = append(all, delivery{to + 1, id, from, m.Data})
+			}
+		}
+		if s.groupFault != nil {
+			all = s.groupFault(s.count, all)
+		}
+	}
 	if s.fault != nil {
 		all = s.fault(s.count, m)
 	}
@@ -160,6 +216,73 @@ func (s *fakeServer) relay(from uint32, m client.MsgData, seq uint16) {
 			_, _ = conn.Write(b)
 		}
 	}
+}
+
+// knows tells whether two may write to each other.
+func (s *fakeServer) knows(a, z uint32) bool {
+	return s.friends == nil || s.friends[[2]string{fmt.Sprintf("p%d", min(a, z)), fmt.Sprintf("p%d", max(a, z))}]
+}
+
+// receipt moves a mark, and tells the others.
+func (s *fakeServer) receipt(user uint32, m proto.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var kind imbase.SessionType
+	var at, id uint32
+	r, read := m.(*immsg.IMMsgDataReadAck)
+	if read {
+		kind, at, id = r.GetSessionType(), r.GetSessionId(), r.GetMsgId()
+	} else {
+		r := m.(*imextension.ReceivedReq)
+		kind, at, id = r.GetSessionType(), r.GetSessionId(), r.GetMsgId()
+	}
+	key, others := [2]uint32{min(user, at), max(user, at)}, []uint32{at}
+	if kind == imbase.SessionType_SESSION_TYPE_GROUP {
+		key, others = [2]uint32{theGroup, theGroup}, s.members
+	}
+	mark := receiptMark{key, user, read}
+	id = min(id, s.heads[key])
+	if id <= s.marks[mark] {
+		return
+	}
+	s.marks[mark] = id
+	s.receipts++
+	var all []notice
+	for _, to := range others {
+		n := notice{to: to, at: user, user: user, id: id, kind: kind, read: read}
+		if kind == imbase.SessionType_SESSION_TYPE_GROUP {
+			n.at = theGroup
+		}
+		if to != user {
+			all = append(all, n)
+		}
+	}
+	if s.receiptFault != nil {
+		all = s.receiptFault(s.receipts, all)
+	}
+	for _, n := range all {
+		told := &imextension.ReceiptNotify{SessionId: &n.at, SessionType: &n.kind, UserId: &n.user, DeliveredMsgId: &n.id}
+		if n.read {
+			told.DeliveredMsgId, told.ReadMsgId = nil, &n.id
+		}
+		b, err := pdu.AppendMessage(nil, client.CmdReceiptNotify, 0, told)
+		if err != nil {
+			s.t.Error(err)
+		}
+		if conn := s.users[n.to]; conn != nil {
+			_, _ = conn.Write(b)
+		}
+	}
+}
+
+// befriend has only friends write to each other, and makes them.
+func (s *fakeServer) befriend(_ context.Context, pairs [][2]Account) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range pairs {
+		s.friends[[2]string{p[0].Name, p[1].Name}] = true
+	}
+	return nil
 }
 
 func (s *fakeServer) options() Options {

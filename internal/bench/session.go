@@ -9,6 +9,7 @@ import (
 
 	"godwit/schema/client"
 	imbase "godwit/schema/client/basedefine"
+	imextension "godwit/schema/client/extension"
 	imlogin "godwit/schema/client/login"
 	"godwit/schema/pdu"
 )
@@ -21,6 +22,8 @@ type session struct {
 	conn    *conn
 	began   time.Time
 	open    bool
+
+	receipts bool // wants to be told of the others'
 
 	onFrame func(f pdu.Frame) // nil: what comes is not looked at
 	onLost  func(err error)   // after the login
@@ -82,15 +85,18 @@ func (e *entrance) expire(sessions []*session, now time.Time, limit time.Duratio
 }
 
 func (s *session) connected(c *conn) {
-	var err error
-	c.out, err = pdu.AppendMessage(c.out, client.CmdLoginReq, 1, &imlogin.IMLoginReq{
+	req := &imlogin.IMLoginReq{
 		UserName:      &s.account.Name,
 		Password:      &s.account.Password,
 		OnlineStatus:  imbase.UserStatType_USER_STATUS_ONLINE.Enum(),
 		ClientType:    s.e.device.Enum(),
 		ClientVersion: new("godwit-bench"),
-	})
-	if err != nil {
+	}
+	if s.receipts {
+		req.Features = new(uint32(imextension.Feature_FEATURE_RECEIPTS))
+	}
+	var err error
+	if c.out, err = pdu.AppendMessage(c.out, client.CmdLoginReq, 1, req); err != nil {
 		c.fail(err)
 		return
 	}
@@ -122,6 +128,9 @@ func (s *session) loggedIn(body []byte) error {
 	}
 	if res.GetResultCode() != imbase.ResultType_REFUSE_REASON_NONE {
 		return fmt.Errorf("login of %s refused: %s %s", s.account.Name, res.GetResultCode(), res.GetResultString())
+	}
+	if s.receipts && res.GetFeatures()&uint32(imextension.Feature_FEATURE_RECEIPTS) == 0 {
+		return errors.New("the server tells no receipts")
 	}
 	id := res.GetUserInfo().GetUserId()
 	if id == 0 || s.id != 0 && s.id != id {

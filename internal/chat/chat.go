@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,8 @@ import (
 	imbase "godwit/schema/client/basedefine"
 	imbuddy "godwit/schema/client/buddy"
 	"godwit/schema/client/content"
+	imextension "godwit/schema/client/extension"
+	imgroup "godwit/schema/client/group"
 	immsg "godwit/schema/client/message"
 )
 
@@ -41,23 +44,49 @@ type Config struct {
 	Terminal *Terminal
 }
 
+// features are what the chat understands beyond the protocol.
+const features = uint32(imextension.Feature_FEATURE_NOTICES | imextension.Feature_FEATURE_RECEIPTS)
+
 // ui shows what happens. Its methods are called under the chat's lock, one at a time.
 type ui interface {
 	ready(self person)
 	contact(p person, unread uint32)
 	message(m message, missed bool)
 	sent(m message)
-	unread(p person, count uint32)
+	unread(p place, count uint32)
 	history(m message)
-	end(of string, p *person, count uint32)
-	opened(p person)
-	read(p person, id uint32)
+	changed(m message)
+	end(of string, p *place, count uint32)
+	opened(p place)
+	read(p place, id uint32)
+	receipt(p place, who person, id uint32, read bool)
+	receipts(p place, id uint32, read, delivered []string)
+	group(g group, p place)
+	members(p place, who string, added bool, names []string)
+	member(p place, name string)
+	friend(what, name, text string)
+	done(what, name string)
 	status(p person)
 	desktop(online bool)
 	lost(err error)
 	back()
 	kicked(err *ttclient.KickedError)
 	failed(err error)
+}
+
+// place is a conversation as the user names it: a person by name, a group by # and its
+// number.
+type place struct {
+	at   ttclient.Conversation
+	name string
+}
+
+// group is what is known of one.
+type group struct {
+	id            uint32
+	name          string
+	administrator uint32
+	members       []uint32
 }
 
 type person struct {
@@ -70,12 +99,15 @@ type person struct {
 
 // message is one message as the user sees it.
 type message struct {
-	peer person // the other party of the conversation
+	peer place // its conversation
 	from person
 	mine bool
 	id   uint32
 	at   time.Time
 	text string
+
+	recalled bool
+	edits    uint32
 }
 
 // conversation is what the chat knows of one. Ids may come out of order: the ack of an
@@ -142,11 +174,12 @@ type chat struct {
 	self          person
 	people        map[uint32]*person
 	peopleSince   uint32
-	conversations map[uint32]*conversation
-	arrived       int                // messages of others
-	awaited       int                // of these, waited for
-	held          []*immsg.IMMsgData // of people whose names are being asked for, and what came after
-	open          uint32             // terminal: the peer whose conversation is open, 0: none
+	conversations map[ttclient.Conversation]*conversation
+	groups        map[uint32]*group
+	arrived       int                   // messages of others
+	awaited       int                   // of these, waited for
+	held          []*immsg.IMMsgData    // of people whose names are being asked for, and what came after
+	open          ttclient.Conversation // terminal: the one that is open; of number 0: none
 }
 
 // Run chats until the input ends, ctx ends, or the server sends this device away. It
@@ -157,7 +190,7 @@ func Run(ctx context.Context, cfg Config) error {
 	defer over(nil)
 	c := &chat{
 		cfg: cfg, ctx: ctx, over: over, changed: make(chan struct{}),
-		people: map[uint32]*person{}, conversations: map[uint32]*conversation{},
+		people: map[uint32]*person{}, conversations: map[ttclient.Conversation]*conversation{}, groups: map[uint32]*group{},
 	}
 	c.ui = &plain{out: cfg.Out}
 	lines := scan
@@ -237,6 +270,7 @@ func (c *chat) serve(ctx context.Context, lines <-chan string) (failed bool) {
 func (c *chat) connect(ctx context.Context, first bool) (*ttclient.Client, error) {
 	o := c.cfg.Connect
 	o.Sequence = &c.sequence
+	o.Features = features
 	o.Push = c.push
 	client, err := ttclient.Login(ctx, o)
 	if err != nil {
@@ -355,14 +389,15 @@ func (c *chat) sync(ctx context.Context, client *ttclient.Client, first bool) er
 	if err != nil {
 		return err
 	}
+	if err := c.learnGroups(ctx, client, recent); err != nil {
+		return err
+	}
 	// Oldest first, as they would have come.
 	for _, r := range slices.Backward(recent) {
-		if r.GetSessionType() != imbase.SessionType_SESSION_TYPE_SINGLE {
-			continue
-		}
-		peer, head := r.GetSessionId(), r.GetLatestMsgId()
+		at := conversationOf(r.GetSessionId(), r.GetSessionType())
+		head := r.GetLatestMsgId()
 		c.mu.Lock()
-		v := c.conversationLocked(peer)
+		v := c.conversationLocked(at)
 		if first {
 			v.skip(head)
 		}
@@ -371,19 +406,68 @@ func (c *chat) sync(ctx context.Context, client *ttclient.Client, first bool) er
 		if missing == 0 {
 			continue
 		}
-		missed, err := client.History(ctx, peer, 0, min(missing, mostHistory))
+		missed, err := client.Messages(ctx, at, 0, min(missing, mostHistory))
 		if err != nil {
 			return err
 		}
 		c.mu.Lock()
 		for _, m := range slices.Backward(missed) {
-			c.showLocked(peer, m, true)
+			c.showLocked(at, m, true)
 		}
 		v.skip(head)
 		c.mu.Unlock()
 	}
 	_, err = c.askUnread(ctx, client)
 	return err
+}
+
+func conversationOf(id uint32, kind imbase.SessionType) ttclient.Conversation {
+	return ttclient.Conversation{ID: id, Group: kind == imbase.SessionType_SESSION_TYPE_GROUP}
+}
+
+// learnGroups asks for the groups that are in a list, and for the fixed ones.
+func (c *chat) learnGroups(ctx context.Context, client *ttclient.Client, recent []*imbase.ContactSessionInfo) error {
+	fixed, err := client.FixedGroups(ctx)
+	if err != nil {
+		return err
+	}
+	var ids []uint32
+	for _, g := range fixed {
+		ids = append(ids, g.GetGroupId())
+	}
+	for _, r := range recent {
+		if r.GetSessionType() == imbase.SessionType_SESSION_TYPE_GROUP {
+			ids = append(ids, r.GetSessionId())
+		}
+	}
+	c.mu.Lock()
+	for id := range c.groups {
+		ids = append(ids, id)
+	}
+	c.mu.Unlock()
+	slices.Sort(ids)
+	return c.askGroups(ctx, client, slices.Compact(ids)...)
+}
+
+// askGroups asks for some groups; those that the user is no member of are forgotten.
+func (c *chat) askGroups(ctx context.Context, client *ttclient.Client, ids ...uint32) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	infos, err := client.Groups(ctx, ids...)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range ids {
+		delete(c.groups, id)
+	}
+	for _, g := range infos {
+		c.groups[g.GetGroupId()] = &group{id: g.GetGroupId(), name: g.GetGroupName(), administrator: g.GetGroupCreatorId(), members: g.GetGroupMemberList()}
+	}
+	c.changeLocked()
+	return nil
 }
 
 // refresh asks for people and their statuses.
@@ -427,22 +511,38 @@ func (c *chat) askUnread(ctx context.Context, client *ttclient.Client) ([]*imbas
 		v.cursor = v.head
 	}
 	for _, u := range unread {
-		if u.GetSessionType() == imbase.SessionType_SESSION_TYPE_SINGLE {
-			v := c.conversationLocked(u.GetSessionId())
-			v.head = max(v.head, u.GetLatestMsgId())
-			v.cursor = u.GetLatestMsgId() - min(u.GetUnreadCnt(), u.GetLatestMsgId())
-		}
+		v := c.conversationLocked(conversationOf(u.GetSessionId(), u.GetSessionType()))
+		v.head = max(v.head, u.GetLatestMsgId())
+		v.cursor = u.GetLatestMsgId() - min(u.GetUnreadCnt(), u.GetLatestMsgId())
 	}
 	return unread, nil
 }
 
-func (c *chat) conversationLocked(peer uint32) *conversation {
-	v := c.conversations[peer]
+func (c *chat) conversationLocked(at ttclient.Conversation) *conversation {
+	v := c.conversations[at]
 	if v == nil {
 		v = new(conversation)
-		c.conversations[peer] = v
+		c.conversations[at] = v
 	}
 	return v
+}
+
+// placeLocked is a conversation with its name.
+func (c *chat) placeLocked(at ttclient.Conversation) place {
+	if at.Group {
+		return place{at, fmt.Sprintf("#%d", at.ID)}
+	}
+	return place{at, c.personLocked(at.ID).name}
+}
+
+// namesLocked are people by their names.
+func (c *chat) namesLocked(ids []uint32) []string {
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = c.personLocked(id).name
+	}
+	slices.Sort(names)
+	return names
 }
 
 // personLocked is a person, if need be one of whom only the number is known.
@@ -467,19 +567,87 @@ func (c *chat) push(_ uint16, m proto.Message) {
 	case *immsg.IMMsgData:
 		c.arriveLocked(m)
 	case *immsg.IMMsgDataReadNotify:
-		if m.GetSessionType() == imbase.SessionType_SESSION_TYPE_SINGLE {
-			c.conversationLocked(m.GetSessionId()).readUpTo(m.GetMsgId())
-			c.ui.read(*c.personLocked(m.GetSessionId()), m.GetMsgId())
-		}
+		at := conversationOf(m.GetSessionId(), m.GetSessionType())
+		c.conversationLocked(at).readUpTo(m.GetMsgId())
+		c.ui.read(c.placeLocked(at), m.GetMsgId())
 	case *imbuddy.IMUserStatNotify:
 		p := c.personLocked(m.GetUserStat().GetUserId())
 		p.online = m.GetUserStat().GetStatus() == imbase.UserStatType_USER_STATUS_ONLINE
 		if p.id != c.self.id {
 			c.ui.status(*p)
 		}
+	case *imgroup.IMGroupChangeMemberNotify:
+		c.membersLocked(m)
+	case *imextension.GroupNotify:
+		c.groupLocked(m)
+	case *imextension.MessageChangedNotify:
+		at := conversationOf(m.GetSessionId(), m.GetSessionType())
+		if client := c.client; client != nil && len(m.GetMessage().GetMsgData()) == 0 {
+			p, id := c.placeLocked(at), m.GetMessage().GetMsgId()
+			c.work.Go(func() { _ = c.showChanged(c.ctx, client, p, id) }) // found in the history as well
+			break
+		}
+		c.ui.changed(c.messageLocked(at, m.GetMessage()))
+	case *imextension.ReceiptNotify:
+		p, who := c.placeLocked(conversationOf(m.GetSessionId(), m.GetSessionType())), *c.personLocked(m.GetUserId())
+		if m.ReadMsgId != nil {
+			c.ui.receipt(p, who, m.GetReadMsgId(), true)
+		} else {
+			c.ui.receipt(p, who, m.GetDeliveredMsgId(), false)
+		}
+	case *imextension.FriendNotify:
+		c.ui.friend(friendWord(m.GetAction(), m.GetOwn()), c.personLocked(m.GetUserId()).name, m.GetText())
 	case *imbuddy.IMPCLoginStatusNotify:
 		c.ui.desktop(m.GetLoginStat() == imbase.UserStatType_USER_STATUS_ONLINE)
 	}
+}
+
+// membersLocked takes over who came to a group and went from it.
+func (c *chat) membersLocked(m *imgroup.IMGroupChangeMemberNotify) {
+	id, added := m.GetGroupId(), m.GetChangeType() == imbase.GroupModifyType_GROUP_MODIFY_TYPE_ADD
+	p := c.placeLocked(ttclient.Conversation{ID: id, Group: true})
+	who := "server"
+	if m.GetUserId() != 0 {
+		who = c.personLocked(m.GetUserId()).name
+	}
+	g := c.groups[id]
+	switch {
+	case !slices.Contains(m.GetCurUserIdList(), c.self.id):
+		delete(c.groups, id)
+	case g != nil:
+		g.members = m.GetCurUserIdList()
+	default:
+		c.groups[id] = &group{id: id, members: m.GetCurUserIdList()}
+		if client := c.client; client != nil {
+			c.work.Go(func() { _ = c.askGroups(c.ctx, client, id) }) // its name; without it the number does
+		}
+	}
+	c.ui.members(p, who, added, c.namesLocked(m.GetChgUserIdList()))
+}
+
+func (c *chat) groupLocked(m *imextension.GroupNotify) {
+	id := m.GetGroupId()
+	g := c.groups[id]
+	if g == nil || m.GetDissolved() {
+		delete(c.groups, id)
+		return
+	}
+	g.name, g.administrator = m.GetGroupName(), m.GetAdministratorId()
+	c.ui.group(*g, c.placeLocked(ttclient.Conversation{ID: id, Group: true}))
+}
+
+// friendWord says what was done, by the other one or by this user on another device.
+func friendWord(a imextension.FriendAction, own bool) string {
+	word := map[imextension.FriendAction]string{
+		imextension.FriendAction_FRIEND_ACTION_REQUEST: "request", imextension.FriendAction_FRIEND_ACTION_ACCEPT: "friend",
+		imextension.FriendAction_FRIEND_ACTION_REFUSE: "refused", imextension.FriendAction_FRIEND_ACTION_WITHDRAW: "withdrawn",
+		imextension.FriendAction_FRIEND_ACTION_REMOVE: "unfriended", imextension.FriendAction_FRIEND_ACTION_REMARK: "remark",
+		imextension.FriendAction_FRIEND_ACTION_BLOCK: "blocked", imextension.FriendAction_FRIEND_ACTION_UNBLOCK: "unblocked",
+	}[a]
+	if own && a == imextension.FriendAction_FRIEND_ACTION_REQUEST {
+		return "asked"
+	}
+	return word
 }
 
 // mostHeld bounds what waits for a name; the rest is shown with a number for it.
@@ -488,9 +656,6 @@ const mostHeld = 1000
 // arriveLocked handles a pushed message: of somebody else, or of this user's other
 // device. One of a stranger waits until his name is known.
 func (c *chat) arriveLocked(m *immsg.IMMsgData) {
-	if !single(m.GetMsgType()) {
-		return
-	}
 	from := m.GetFromUserId()
 	stranger := from != c.self.id && c.people[from] == nil
 	if client := c.client; client != nil && len(c.held) < mostHeld && (stranger || len(c.held) > 0) {
@@ -515,43 +680,58 @@ func (c *chat) introduce(client *ttclient.Client) {
 }
 
 func (c *chat) takeLocked(m *immsg.IMMsgData) {
-	peer := m.GetFromUserId()
-	if peer == c.self.id {
-		peer = m.GetToSessionId()
+	at := ttclient.Conversation{ID: m.GetFromUserId()}
+	switch {
+	case !single(m.GetMsgType()):
+		at = ttclient.Conversation{ID: m.GetToSessionId(), Group: true}
+	case at.ID == c.self.id:
+		at.ID = m.GetToSessionId()
 	}
-	c.showLocked(peer, &imbase.MsgInfo{
+	c.showLocked(at, &imbase.MsgInfo{
 		MsgId: m.MsgId, FromSessionId: m.FromUserId, CreateTime: m.CreateTime, MsgType: m.MsgType, MsgData: m.MsgData,
+		Recalled: m.Recalled, Edits: m.Edits,
 	}, false)
 }
 
 // showLocked shows a message once, whichever way it came first.
-func (c *chat) showLocked(peer uint32, m *imbase.MsgInfo, missed bool) {
-	v := c.conversationLocked(peer)
+func (c *chat) showLocked(at ttclient.Conversation, m *imbase.MsgInfo, missed bool) {
+	v := c.conversationLocked(at)
 	if !v.take(m.GetMsgId()) {
 		return
 	}
-	shown := c.messageLocked(peer, m)
+	shown := c.messageLocked(at, m)
 	if shown.mine {
 		v.readUpTo(m.GetMsgId())
 	} else {
 		c.arrived++
 	}
 	c.ui.message(shown, missed)
-	if client := c.client; client != nil && peer == c.open && !shown.mine {
-		id := v.head
-		v.readUpTo(id)
-		c.work.Go(func() { _ = client.MarkRead(peer, id) }) // lost with the connection, and made up for by the next
+	if client := c.client; client != nil && !shown.mine {
+		id, open := v.head, at == c.open
+		if open {
+			v.readUpTo(id)
+		}
+		// Lost with the connection, and made up for by the next.
+		c.work.Go(func() {
+			if open {
+				_ = client.Read(at, id)
+			} else {
+				_ = client.Received(at, id)
+			}
+		})
 	}
 }
 
-func (c *chat) messageLocked(peer uint32, m *imbase.MsgInfo) message {
+func (c *chat) messageLocked(at ttclient.Conversation, m *imbase.MsgInfo) message {
 	return message{
-		peer: *c.personLocked(peer),
+		peer: c.placeLocked(at),
 		from: *c.personLocked(m.GetFromSessionId()),
 		mine: m.GetFromSessionId() == c.self.id,
 		id:   m.GetMsgId(),
 		at:   time.Unix(int64(m.GetCreateTime()), 0),
 		text: text(m.GetMsgType(), m.GetMsgData()),
+
+		recalled: m.GetRecalled(), edits: m.GetEdits(),
 	}
 }
 
@@ -561,7 +741,7 @@ func single(t imbase.MsgType) bool {
 
 // text is a message for the eye: what is no text is named.
 func text(t imbase.MsgType, data []byte) string {
-	if t == imbase.MsgType_MSG_TYPE_SINGLE_AUDIO {
+	if t == imbase.MsgType_MSG_TYPE_SINGLE_AUDIO || t == imbase.MsgType_MSG_TYPE_GROUP_AUDIO {
 		seconds, _, err := content.ParseVoice(data)
 		if err != nil {
 			return "[voice]"
@@ -595,6 +775,18 @@ func (c *chat) find(ctx context.Context, client *ttclient.Client, name string) (
 	return person{}, fmt.Errorf("nobody is called %q", name)
 }
 
+// findPlace is the conversation that a command names.
+func (c *chat) findPlace(ctx context.Context, client *ttclient.Client, name string) (place, error) {
+	number, isGroup := strings.CutPrefix(name, "#")
+	if isGroup {
+		if id, err := strconv.ParseUint(number, 10, 32); err == nil && id > 0 {
+			return place{ttclient.Conversation{ID: uint32(id), Group: true}, fmt.Sprintf("#%d", id)}, nil
+		}
+	}
+	p, err := c.find(ctx, client, name)
+	return place{ttclient.Conversation{ID: p.id}, p.name}, err
+}
+
 func (c *chat) findLocked(name string) *person {
 	for _, p := range c.people {
 		if strings.EqualFold(p.name, name) {
@@ -612,6 +804,11 @@ func (c *chat) names(prefix string) []string {
 	for _, p := range c.people {
 		if len(p.name) >= len(prefix) && strings.EqualFold(p.name[:len(prefix)], prefix) {
 			found = append(found, p.name)
+		}
+	}
+	for id := range c.groups {
+		if name := fmt.Sprintf("#%d", id); strings.HasPrefix(name, prefix) {
+			found = append(found, name)
 		}
 	}
 	slices.Sort(found)

@@ -407,7 +407,7 @@ func TestTypedTextGoesToTheOpenConversation(t *testing.T) {
 	if !strings.Contains(out.String(), "/to NAME") {
 		t.Error("nothing said about how to open a conversation")
 	}
-	u.opened(person{name: "bob"})
+	u.opened(place{name: "bob"})
 	if got := u.translate("hello / there"); got != "to bob hello / there" {
 		t.Errorf("text becomes %q", got)
 	}
@@ -428,8 +428,9 @@ func TestTabCompletesNames(t *testing.T) {
 func TestMessagesDoNotSteerTheTerminal(t *testing.T) {
 	u, out := screen(t)
 	bob := person{name: "bob\x1b[2J", id: 2}
-	u.message(message{peer: bob, from: bob, text: "\x1b]0;owned\x07 \u009b31m hi", at: time.Now()}, true)
-	u.history(message{peer: bob, from: bob, text: "\x1b[2J", at: time.Now().Add(-48 * time.Hour)})
+	with := place{name: bob.name}
+	u.message(message{peer: with, from: bob, text: "\x1b]0;owned\x07 \u009b31m hi", at: time.Now()}, true)
+	u.history(message{peer: with, from: bob, text: "\x1b[2J", at: time.Now().Add(-48 * time.Hour)})
 	u.contact(person{name: "cyd", nick: "\x1b[2J"}, 3)
 	for _, bad := range []string{"\x1b]", "\x1b[2J", "\x07", "\u009b"} {
 		if strings.Contains(out.String(), bad) {

@@ -63,13 +63,29 @@ func (c *chat) command(ctx context.Context, line string) error {
 		"history":      c.history,
 		"read":         c.read,
 		"open":         c.openConversation,
+		"groups":       c.listGroups,
+		"group":        c.makeGroup,
+		"members":      c.listMembers,
+		"add":          c.addMembers,
+		"remove":       c.removeMembers,
+		"leave":        c.leaveGroup,
+		"rename":       c.renameGroup,
+		"recall":       c.recall,
+		"edit":         c.edit,
+		"receipts":     c.askReceipts,
+		"friends":      c.friends,
 		"kick-desktop": func(ctx context.Context, client *ttclient.Client, _ string) error { return client.KickDesktop(ctx) },
 	}[verb]
+	action, befriends := friendActions[verb]
 	switch {
 	case verb == "to":
 		return c.to(ctx, rest)
+	case befriends:
+		run = func(ctx context.Context, client *ttclient.Client, rest string) error {
+			return c.befriend(ctx, client, verb, action, rest)
+		}
 	case !ok:
-		return fmt.Errorf("%q is no command: there are to, contacts, unread, history, read, kick-desktop, wait and quit", verb)
+		return fmt.Errorf("%q is no command: see godwit chat --help for those there are", verb)
 	}
 	return c.retry(ctx, func(client *ttclient.Client) error { return run(ctx, client, rest) })
 }
@@ -102,19 +118,20 @@ func (c *chat) to(ctx context.Context, rest string) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, sendFor, fmt.Errorf("no ack for %s: see the history for what became of it", sendFor))
 	defer cancel()
-	var peer person
+	var peer place
 	err := c.retry(ctx, func(client *ttclient.Client) (err error) {
-		peer, err = c.find(ctx, client, name)
+		peer, err = c.findPlace(ctx, client, name)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	data, seq := content.EncryptText(words), c.sequence.Next()
+	// One number and one id for all attempts: a server that knows ids knows a repeat for days.
+	m := ttclient.Message{Data: content.EncryptText(words), Seq: c.sequence.Next(), ID: ttclient.NewMessageID()}
 	for {
 		var id uint32
 		err := c.retry(ctx, func(client *ttclient.Client) (err error) {
-			id, err = client.SendText(ctx, peer.id, data, seq)
+			id, err = client.SendMessage(ctx, peer.at, m)
 			return err
 		})
 		switch {
@@ -128,10 +145,10 @@ func (c *chat) to(ctx context.Context, rest string) error {
 	}
 }
 
-func (c *chat) sent(peer person, id uint32, words string) error {
+func (c *chat) sent(peer place, id uint32, words string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := c.conversationLocked(peer.id)
+	v := c.conversationLocked(peer.at)
 	v.take(id)
 	v.readUpTo(id)
 	c.ui.sent(message{peer: peer, from: c.self, mine: true, id: id, at: time.Now(), text: words})
@@ -155,7 +172,7 @@ func (c *chat) contacts(ctx context.Context, client *ttclient.Client, _ string) 
 	}
 	slices.SortFunc(people, func(a, b *person) int { return cmp.Compare(a.name, b.name) })
 	for _, p := range people {
-		c.ui.contact(*p, c.conversationLocked(p.id).unread())
+		c.ui.contact(*p, c.conversationLocked(ttclient.Conversation{ID: p.id}).unread())
 	}
 	c.ui.end("contacts", nil, uint32(len(people)))
 	return nil
@@ -171,7 +188,7 @@ func (c *chat) unread(ctx context.Context, client *ttclient.Client, _ string) er
 	total := uint32(0)
 	for _, u := range unread {
 		total += u.GetUnreadCnt()
-		c.ui.unread(*c.personLocked(u.GetSessionId()), u.GetUnreadCnt())
+		c.ui.unread(c.placeLocked(conversationOf(u.GetSessionId(), u.GetSessionType())), u.GetUnreadCnt())
 	}
 	c.ui.end("unread", nil, total)
 	return nil
@@ -188,18 +205,18 @@ func (c *chat) history(ctx context.Context, client *ttclient.Client, rest string
 	} else if len(words) != 1 {
 		return errors.New("write: history NAME [N]")
 	}
-	peer, err := c.find(ctx, client, words[0])
+	peer, err := c.findPlace(ctx, client, words[0])
 	if err != nil {
 		return err
 	}
-	messages, err := client.History(ctx, peer.id, 0, uint32(count))
+	messages, err := client.Messages(ctx, peer.at, 0, uint32(count))
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, m := range slices.Backward(messages) {
-		c.ui.history(c.messageLocked(peer.id, m))
+		c.ui.history(c.messageLocked(peer.at, m))
 	}
 	c.ui.end("history", &peer, uint32(len(messages)))
 	return nil
@@ -209,11 +226,11 @@ func (c *chat) read(ctx context.Context, client *ttclient.Client, rest string) e
 	if rest == "" {
 		return errors.New("write: read NAME")
 	}
-	peer, err := c.find(ctx, client, rest)
+	peer, err := c.findPlace(ctx, client, rest)
 	if err != nil {
 		return err
 	}
-	newest, err := client.History(ctx, peer.id, 0, 1)
+	newest, err := client.Messages(ctx, peer.at, 0, 1)
 	if err != nil {
 		return err
 	}
@@ -221,19 +238,19 @@ func (c *chat) read(ctx context.Context, client *ttclient.Client, rest string) e
 		return nil
 	}
 	id := newest[0].GetMsgId()
-	if err := client.MarkRead(peer.id, id); err != nil {
+	if err := client.Read(peer.at, id); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.conversationLocked(peer.id).readUpTo(id)
+	c.conversationLocked(peer.at).readUpTo(id)
 	c.ui.read(peer, id)
 	return nil
 }
 
 // openConversation is the terminal's: what comes from this peer is read at once.
 func (c *chat) openConversation(ctx context.Context, client *ttclient.Client, name string) error {
-	peer, err := c.find(ctx, client, name)
+	peer, err := c.findPlace(ctx, client, name)
 	if err != nil {
 		return err
 	}
@@ -241,9 +258,9 @@ func (c *chat) openConversation(ctx context.Context, client *ttclient.Client, na
 		return err
 	}
 	c.mu.Lock()
-	c.open = peer.id
+	c.open = peer.at
 	c.ui.opened(peer)
-	unread := c.conversationLocked(peer.id).unread()
+	unread := c.conversationLocked(peer.at).unread()
 	c.mu.Unlock()
 	if unread > 0 {
 		return c.read(ctx, client, peer.name)

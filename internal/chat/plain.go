@@ -29,9 +29,11 @@ func onOff(online bool) string {
 func (p *plain) ready(self person)          { p.line("ready %s %d", self.name, self.id) }
 func (p *plain) contact(w person, n uint32) { p.line("contact %s %s %d", w.name, onOff(w.online), n) }
 func (p *plain) sent(m message)             { p.line("sent %s %d", m.peer.name, m.id) }
-func (p *plain) unread(w person, n uint32)  { p.line("unread %s %d", w.name, n) }
-func (p *plain) read(w person, id uint32)   { p.line("read %s %d", w.name, id) }
-func (p *plain) opened(person)              {}
+func (p *plain) unread(w place, n uint32)   { p.line("unread %s %d", w.name, n) }
+func (p *plain) read(w place, id uint32)    { p.line("read %s %d", w.name, id) }
+func (p *plain) opened(place)               {}
+func (p *plain) done(what, name string)     { p.line("done %s %s", what, name) }
+func (p *plain) member(w place, n string)   { p.line("member %s %s", w.name, n) }
 func (p *plain) status(w person)            { p.line("status %s %s", w.name, onOff(w.online)) }
 func (p *plain) desktop(online bool)        { p.line("desktop %s", onOff(online)) }
 func (p *plain) lost(err error)             { p.line("lost %s", escape.Replace(err.Error())) }
@@ -50,7 +52,51 @@ func (p *plain) history(m message) {
 	p.line("history %s %d %s %s", m.peer.name, m.id, m.from.name, escape.Replace(m.text))
 }
 
-func (p *plain) end(of string, w *person, count uint32) {
+func (p *plain) changed(m message) {
+	if m.recalled {
+		p.line("recalled %s %d", m.peer.name, m.id)
+		return
+	}
+	p.line("edited %s %d %s %s", m.peer.name, m.id, m.from.name, escape.Replace(m.text))
+}
+
+func (p *plain) receipt(w place, who person, id uint32, read bool) {
+	if read {
+		p.line("seen %s %d %s", w.name, id, who.name)
+		return
+	}
+	p.line("delivered %s %d %s", w.name, id, who.name)
+}
+
+// list is names in one word.
+func list(names []string) string {
+	if len(names) == 0 {
+		return "-"
+	}
+	return strings.Join(names, ",")
+}
+
+func (p *plain) receipts(w place, id uint32, read, delivered []string) {
+	p.line("receipts %s %d read %s delivered %s", w.name, id, list(read), list(delivered))
+}
+
+func (p *plain) group(g group, w place) {
+	p.line("group %s %d %s", w.name, len(g.members), escape.Replace(g.name))
+}
+
+func (p *plain) members(w place, who string, added bool, names []string) {
+	word := "left"
+	if added {
+		word = "joined"
+	}
+	p.line("%s %s %s %s", word, w.name, who, list(names))
+}
+
+func (p *plain) friend(what, name, text string) {
+	p.line("%s", strings.TrimRight("friends "+what+" "+name+" "+escape.Replace(text), " "))
+}
+
+func (p *plain) end(of string, w *place, count uint32) {
 	if w != nil {
 		p.line("end %s %s %d", of, w.name, count)
 		return

@@ -14,6 +14,8 @@ import (
 	imbase "godwit/schema/client/basedefine"
 	imbuddy "godwit/schema/client/buddy"
 	"godwit/schema/client/content"
+	imextension "godwit/schema/client/extension"
+	imgroup "godwit/schema/client/group"
 	imlogin "godwit/schema/client/login"
 	immsg "godwit/schema/client/message"
 	"godwit/schema/pdu"
@@ -26,14 +28,15 @@ type world struct {
 	l    net.Listener
 	done sync.WaitGroup
 
-	mu      sync.Mutex
-	conn    net.Conn // of person 1, nil while he is away
-	logins  int
-	online  map[uint32]bool
-	store   map[uint32][]*imbase.MsgInfo // with each peer, oldest first
-	cursor  map[uint32]uint32
-	repeats map[uint16]string // body of a message by its number
-	sent    int               // message requests
+	mu       sync.Mutex
+	conn     net.Conn // of person 1, nil while he is away
+	logins   int
+	online   map[uint32]bool
+	store    map[uint32][]*imbase.MsgInfo // with each peer, oldest first
+	cursor   map[uint32]uint32
+	received map[uint32]uint32
+	repeats  map[uint16]string // body of a message by its number
+	sent     int               // message requests
 
 	registered []*imbase.UserInfo // people who came later
 
@@ -53,7 +56,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{
 		t: t, l: l, online: map[uint32]bool{2: true}, store: map[uint32][]*imbase.MsgInfo{},
-		cursor: map[uint32]uint32{}, repeats: map[uint16]string{},
+		cursor: map[uint32]uint32{}, received: map[uint32]uint32{}, repeats: map[uint16]string{},
 	}
 	w.done.Go(func() {
 		for {
@@ -234,6 +237,10 @@ func (w *world) answer(conn net.Conn, f pdu.Frame, m proto.Message) bool {
 		w.cursor[m.GetSessionId()] = m.GetMsgId()
 	case *immsg.IMMsgData:
 		return w.sendLocked(f, m, reply)
+	case *imgroup.IMNormalGroupListReq:
+		reply(client.CmdNormalGroupListRsp, &imgroup.IMNormalGroupListRsp{UserId: me})
+	case *imextension.ReceivedReq:
+		w.received[m.GetSessionId()] = m.GetMsgId()
 	case *imlogin.IMKickPCClientReq:
 		reply(client.CmdKickPCClientRsp, &imlogin.IMKickPCClientRsp{UserId: me, ResultCode: new(uint32(0))})
 	default:

@@ -20,6 +20,10 @@ const help = `  /to NAME          open the conversation with NAME; what you type
   /unread           conversations with unread messages
   /history NAME [N] the newest N messages
   /read NAME        mark everything of NAME as read
+  /groups           your groups; #NUMBER stands for one wherever NAME does
+  /group NAME PERSON...   make one;  /add /remove #N PERSON...  /members /leave #N  /rename #N NAME
+  /recall NAME ID   take a message back;  /edit NAME ID TEXT  /receipts NAME ID
+  /friends          friends and requests;  /friend /accept /refuse /unfriend /block /unblock NAME
   /kick-desktop     send your desktop away (from a phone)
   /quit             log out (or Ctrl-D); Tab completes names`
 
@@ -109,7 +113,7 @@ func (u *Terminal) translate(typed string) string {
 	return command
 }
 
-func (u *Terminal) opened(p person) {
+func (u *Terminal) opened(p place) {
 	u.peer = p.name
 	u.t.SetPrompt(printable(p.name) + "> ")
 }
@@ -190,7 +194,7 @@ func (u *Terminal) contact(p person, unread uint32) {
 	u.print("  %s %s%s%s", u.dot(p.online), printable(p.name), nick, mark)
 }
 
-func (u *Terminal) end(of string, _ *person, count uint32) {
+func (u *Terminal) end(of string, _ *place, count uint32) {
 	switch {
 	case of == "contacts" && u.contacts > mostContacts:
 		u.print("%s", u.dim(fmt.Sprintf("  and more, %d in all", count)))
@@ -198,6 +202,8 @@ func (u *Terminal) end(of string, _ *person, count uint32) {
 		u.print("%s", u.dim("  nobody but you"))
 	case of == "unread" && count == 0:
 		u.print("%s", u.dim("  everything is read"))
+	case (of == "groups" || of == "friends") && count == 0:
+		u.print("%s", u.dim("  none yet"))
 	case of == "history" && count == 0:
 		u.print("%s", u.dim("  nothing yet"))
 	}
@@ -213,8 +219,59 @@ func (u *Terminal) body(m message) string {
 	if m.mine {
 		who = u.colour(u.t.Escape.Green, "me")
 	}
-	return fmt.Sprintf("%s %s: %s", u.dim(stamp), who, printable(m.text))
+	text := printable(m.text)
+	switch {
+	case m.recalled:
+		text = u.dim("(taken back)")
+	case m.edits > 0:
+		text += u.dim(" (edited)")
+	}
+	return fmt.Sprintf("%s %s %s: %s", u.dim(stamp), u.dim(fmt.Sprintf("%d", m.id)), who, text)
 }
+
+func (u *Terminal) changed(m message) {
+	note := ""
+	if !strings.EqualFold(m.peer.name, u.peer) {
+		note = u.dim("  [/to " + printable(m.peer.name) + "]")
+	}
+	u.print("%s%s", u.body(m), note)
+}
+
+// receipt shows what was read in the open conversation; that a phone somewhere has received
+// something is no news.
+func (u *Terminal) receipt(p place, who person, id uint32, read bool) {
+	if read && strings.EqualFold(p.name, u.peer) {
+		u.print("%s", u.dim(fmt.Sprintf("  %s has read up to %d", printable(who.name), id)))
+	}
+}
+
+func (u *Terminal) receipts(_ place, id uint32, read, delivered []string) {
+	u.print("  %s", u.dim(fmt.Sprintf("%d: read by %s; received by %s", id, printable(list(read)), printable(list(delivered)))))
+}
+
+func (u *Terminal) group(g group, p place) {
+	u.print("  %s %s %s", printable(p.name), u.bold(printable(g.name)), u.dim(fmt.Sprintf("%d members", len(g.members))))
+}
+
+func (u *Terminal) member(_ place, name string) { u.print("  %s", printable(name)) }
+
+func (u *Terminal) members(p place, who string, added bool, names []string) {
+	word := "left"
+	if added {
+		word = "joined"
+	}
+	by := ""
+	if len(names) != 1 || names[0] != who {
+		by = " (by " + printable(who) + ")"
+	}
+	u.print("  %s", u.dim(fmt.Sprintf("%s: %s %s%s", p.name, printable(strings.Join(names, ", ")), word, by)))
+}
+
+func (u *Terminal) friend(what, name, text string) {
+	u.print("  %s %s %s", u.bold(printable(name)), what, u.dim(printable(text)))
+}
+
+func (u *Terminal) done(what, name string) { u.print("%s", u.dim("  "+what+": "+printable(name))) }
 
 func (u *Terminal) message(m message, missed bool) {
 	note := ""
@@ -237,11 +294,11 @@ func (u *Terminal) sent(m message) {
 
 func (u *Terminal) history(m message) { u.print("  %s", u.body(m)) }
 
-func (u *Terminal) unread(p person, count uint32) {
+func (u *Terminal) unread(p place, count uint32) {
 	u.print("  %s  %s", printable(p.name), u.colour(u.t.Escape.Yellow, fmt.Sprintf("%d unread", count)))
 }
 
-func (u *Terminal) read(p person, _ uint32) {
+func (u *Terminal) read(p place, _ uint32) {
 	u.print("%s", u.dim("  "+printable(p.name)+": all read"))
 }
 

@@ -14,10 +14,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
+	"godwit/connector"
 	"godwit/internal/admin"
 	"godwit/internal/bench"
 	"godwit/internal/config"
@@ -25,7 +28,7 @@ import (
 )
 
 func newBench(streams IO) *cobra.Command {
-	cmd := group("bench", "Load a server and check every message", newBenchOneOne(streams), newBenchIdle(streams), newBenchLogin(streams))
+	cmd := group("bench", "Load a server and check every message", newBenchOneOne(streams), newBenchGroup(streams), newBenchIdle(streams), newBenchLogin(streams), newBenchSync(streams))
 	cmd.Long = `Loads a server over the protocol of the clients. The people of the load (bench-1,
 bench-2, ...) are made through the admin API, with passwords that only who has the
 admin token can tell, or come from --users, a CSV file as for godwit user import.`
@@ -34,14 +37,15 @@ admin token can tell, or come from --users, a CSV file as for godwit user import
 
 // benchFlags are common to all benches.
 type benchFlags struct {
-	t      target
-	server string
-	as     device
-	users  string
-	pid    int
-	asJSON bool
-	seed   uint64
-	par    int
+	t       target
+	server  string
+	as      device
+	users   string
+	pid     int
+	asJSON  bool
+	seed    uint64
+	par     int
+	friends bool
 }
 
 func (b *benchFlags) flags(cmd *cobra.Command) {
@@ -56,6 +60,11 @@ func (b *benchFlags) flags(cmd *cobra.Command) {
 	b.t.flags(cmd)
 }
 
+// friendsFlag is for the benches whose people write to each other.
+func (b *benchFlags) friendsFlag(cmd *cobra.Command, who string) {
+	cmd.Flags().BoolVar(&b.friends, "friends", false, "make "+who+" first; done anyway where the server has --contacts friends")
+}
+
 func (b *benchFlags) options(ctx context.Context, streams IO) (bench.Options, error) {
 	o := bench.Options{
 		Server: b.server, Device: uint32(devices[b.as]), PID: b.pid, Seed: b.seed, Parallel: b.par,
@@ -64,8 +73,10 @@ func (b *benchFlags) options(ctx context.Context, streams IO) (bench.Options, er
 	c, err := b.t.client()
 	if b.users != "" {
 		o.Accounts = fromFile(streams, b.users)
-		if err != nil { // no admin API: then less is known
+		if err != nil && !b.friends { // no admin API: then less is known
 			return o, nil
+		} else if err != nil {
+			return o, fmt.Errorf("--friends are made through the admin API: %w", err)
 		}
 	} else if err != nil {
 		return o, err
@@ -82,6 +93,9 @@ func (b *benchFlags) options(ctx context.Context, streams IO) (bench.Options, er
 	}
 	if o.PID == 0 {
 		o.PID = st.PID
+	}
+	if b.friends || st.Contacts == string(connector.Friends) {
+		o.Befriend = befriend(c, streams)
 	}
 	o.Probe = func(ctx context.Context) (bench.Probe, error) {
 		st, err := c.Status(ctx)
@@ -122,6 +136,34 @@ func madeBy(c *admin.Client, secret string, streams IO) func(context.Context, in
 			}
 		})
 		return accounts, errors.Join(err, wrong)
+	}
+}
+
+// friendsAtOnce is how many friendships are made at a time; those share records.
+const friendsAtOnce = 32
+
+// befriend makes friends of people where they are not.
+func befriend(c *admin.Client, streams IO) func(context.Context, [][2]bench.Account) error {
+	return func(ctx context.Context, pairs [][2]bench.Account) error {
+		bar := newProgress(streams.Err, "making friends", "pairs")
+		defer bar.end()
+		work, ctx := errgroup.WithContext(ctx)
+		work.SetLimit(friendsAtOnce)
+		var mu sync.Mutex
+		made := uint64(0)
+		for _, p := range pairs {
+			work.Go(func() error {
+				if err := c.SetFriends(ctx, p[0].Name, p[1].Name, true); err != nil {
+					return err
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				made++
+				bar.set(made, uint64(len(pairs)))
+				return nil
+			})
+		}
+		return work.Wait()
 	}
 }
 
@@ -183,6 +225,9 @@ messages allows. Every message is checked: sender, receiver, number, order, id a
 checksum. Ends with exit code 1 if one of them was lost, came twice, out of order or
 changed.
 
+With --receipts everybody says ten times a second what was received and read, and the
+other one has to be told so: never more, never less than before, and at the end all.
+
 The server lets a session send 500 messages a second on average: with few pairs
 and a small window --rate keeps a load below that.
 
@@ -212,12 +257,60 @@ Misbehaving clients for --hostile:
 	f.DurationVar(&c.Warmup, "warmup", 3*time.Second, "how long to load before measuring")
 	f.BoolVar(&c.Both, "both", false, "both of a pair write")
 	f.Float64Var(&c.Rate, "rate", 0, "messages a second of each sender; 0: as the window allows")
+	f.BoolVar(&c.Receipts, "receipts", false, "all say what they have received and read, and what the others are told of it is checked")
+	b.friendsFlag(cmd, "the two of a pair friends")
 	f.Var(config.Value(&c.Hostile, "KIND", func(s string) (string, error) { return s, bench.CheckHostile(s) }, func(s string) string { return s }),
 		"hostile", "misbehaving clients beside the load")
 	f.Var(config.Int(&c.HostileCount, 0, 0, 20_000), "hostile-count", "how many of them; 0: as suits the kind")
 	f.BoolVar(&c.Raw, "raw", false, "measure bare JetStream as well: same payloads, records, streams and durability")
 	f.StringVar(&c.RawDir, "raw-dir", "", "`DIR` for its store, removed again; default: beside --data, to measure the same disk")
 	f.Var(config.Int(&c.RawBatch, 0, 0, 512), "raw-batch", "messages in a record of --raw; 0: as many as the server's records held")
+	b.flags(cmd)
+	return cmd
+}
+
+func newBenchGroup(streams IO) *cobra.Command {
+	var (
+		b benchFlags
+		c bench.Group
+	)
+	cmd := &cobra.Command{
+		Use: "group", Short: "One group whose members are all online, and some write to it",
+		Long: `Makes a group of people who are all logged in, of whom some write to it as fast as a
+window of unacknowledged messages allows. Every delivery is checked: each member gets
+each message of the others exactly once, in the order of the group, from its sender,
+unchanged. Ends with exit code 1 if one of them does not. The group is dissolved at the
+end.
+
+With --receipts each member says once a second what it has received and read, and each
+of the others has to be told so: never more, never less than before, and at the end all.`,
+		Example: `  godwit bench group --members 500 --senders 10 --size 200 --duration 20s
+  godwit bench group --members 50 --receipts
+  godwit bench group --members 10000 --senders 1 --window 1 --rate 5`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case c.Duration <= 0 || c.Warmup < 0 || c.Rate < 0:
+				return usagef("--duration is above zero, --warmup and --rate are not below it")
+			case c.Senders > c.Members:
+				return usagef("--senders %d are members: there are %d", c.Senders, c.Members)
+			case c.Receipts && c.Members > bench.MaxReceipts:
+				return usagef("--receipts are told in groups of at most %d members: give --members", bench.MaxReceipts)
+			}
+			return measure(cmd.Context(), &b, streams, c.Run)
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.Var(config.Int(&c.Members, 500, 2, 40_000), "members", "members of the group, all online")
+	f.Var(config.Int(&c.Senders, 10, 1, 1000), "senders", "how many of them write")
+	f.Var(config.Int(&c.Window, 16, 1, 4096), "window", "messages of a sender without an ack")
+	f.Var(config.Int(&c.Size, 200, bench.MinSize, bench.MaxSize), "size", "bytes of a message's content")
+	f.DurationVar(&c.Duration, "duration", 20*time.Second, "how long to measure")
+	f.DurationVar(&c.Warmup, "warmup", 3*time.Second, "how long to load before measuring")
+	f.Float64Var(&c.Rate, "rate", 0, "messages a second of each sender; 0: as the window allows")
+	f.BoolVar(&c.Receipts, "receipts", false, fmt.Sprintf("all say what they have received and read, and what the others are told of it is checked; at most %d members", bench.MaxReceipts))
+	b.friendsFlag(cmd, "the members friends of the one who makes the group")
 	b.flags(cmd)
 	return cmd
 }

@@ -401,6 +401,14 @@ func newStatus(streams IO) *cobra.Command {
 	return cmd
 }
 
+// storeText is how full a store is.
+func storeText(s admin.StoreStatus) string {
+	if s.Left == nil {
+		return "how full is not known now"
+	}
+	return fmt.Sprintf("%d of %d MiB free", *s.Left>>20, s.Room>>20)
+}
+
 func writeStatus(out io.Writer, st admin.Status) error {
 	ready := "ready"
 	if !st.Ready {
@@ -409,6 +417,33 @@ func writeStatus(out io.Writer, st admin.Status) error {
 	fmt.Fprintf(out, "godwit %s, process %d, up %s, %s\n", st.Version, st.PID, time.Since(st.Started).Round(time.Second), ready)
 	fmt.Fprintf(out, "clients %s, http %s, durability %s, log %s\n", st.Listen, st.HTTP, st.Durability, st.Log)
 	fmt.Fprintf(out, "%d sessions here, %d people online with a desktop\n", st.Sessions, st.DesktopOnline)
+	if f := st.Files; f != nil {
+		fmt.Fprintf(out, "files %s, clients are told %s, %s\n", f.Listen, f.Advertise, storeText(f.StoreStatus))
+	} else {
+		fmt.Fprintln(out, "files off")
+	}
+	at := st.Pictures.URL
+	if at == "" {
+		at = "on the http port"
+	}
+	fmt.Fprintf(out, "pictures %s, upload %s, %s\n", at, st.Pictures.Upload, storeText(st.Pictures.StoreStatus))
+	sent := ", sent by another process, or by none for the moment"
+	if st.Pushes.Sending {
+		sent = ", sent from here"
+	}
+	fmt.Fprintf(out, "pushes to %d targets%s\n", len(st.Pushes.Targets), sent)
+	for _, t := range st.Pushes.Targets {
+		state := "not known here"
+		switch {
+		case t.Disabled:
+			state = "disabled"
+		case t.BacklogSeconds != nil && *t.BacklogSeconds > 0:
+			state = "behind by " + time.Duration(*t.BacklogSeconds*float64(time.Second)).Round(time.Second).String()
+		case t.BacklogSeconds != nil:
+			state = "has caught up"
+		}
+		fmt.Fprintf(out, "  target %s %s\n", t.ID, state)
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "STREAM\tRECORDS\tVIEW\tFOLDED\tCOMMITTED\t")
 	for _, s := range st.Streams {

@@ -11,8 +11,7 @@ import (
 )
 
 // The defects of the original that a client can see and that are mended, by their numbers in
-// the list of known defects. Defect 4 is TestBeforeLogin, 5 is in kickDetail, 6 in readDetail,
-// 14 and 15 are in the catalogue, 22 is in loginDetail.
+// the list of known defects. The table mended says which test holds which.
 
 // TestDefect2Repeat: the same PDU again is the same message, on the same connection and on
 // another of the class; anything else is a new one.
@@ -285,7 +284,7 @@ func TestDefect41LyingTexts(t *testing.T) {
 // TestContactsFriends: with the other way of contacts, friends are told of each other.
 func TestContactsFriends(t *testing.T) {
 	t.Parallel()
-	s := other(t, func(c *up.Config) { c.Contacts = "friends" })
+	s := reservedServer(t)
 	a, b, c := s.person(t), s.person(t), s.person(t)
 	if err := s.people.SetFriends(t.Context(), a.name, b.name, true); err != nil {
 		t.Fatal(err)
@@ -302,9 +301,13 @@ func TestContactsFriends(t *testing.T) {
 	if told := dc.statuses(a.id); len(told) != 0 {
 		t.Errorf("who is no friend was told %v", told)
 	}
-	// Whoever asks is answered.
-	if on := dc.Statuses(a.id, b.id); on[0] || !on[1] {
-		t.Errorf("online %v", on)
+	// Nor does a stranger learn it by asking.
+	if on := dc.Statuses(b.id, c.id); on[0] || !on[1] {
+		t.Errorf("a stranger is online: %v", on)
+	}
+	da = s.login(t, a, ct.Mac)
+	if on := da.Statuses(b.id, c.id); !on[0] || on[1] {
+		t.Errorf("a friend, and a stranger, are online: %v", on)
 	}
 }
 

@@ -64,6 +64,21 @@ func (s *server) login(t testing.TB, p person, kind uint32) *device {
 	return d
 }
 
+// newer is a device that says at login that it understands what godwit has beyond the
+// protocol: notices, receipts and typing.
+func (s *server) newer(t testing.TB, p person, kind uint32) *device {
+	t.Helper()
+	d := s.dial(t, kind)
+	d.Newer = true
+	const understood = 1 + 2 + 4
+	d.request(0x0103, 0xff01, append(loginBody(p.name, password1, 1, kind), ct.Body(nil).Num(100, understood|1<<30)...))
+	d.who, d.ID = p, p.id
+	got := d.Next()
+	d.compare(got, 0x0104, 0xff01, ct.Body(nil).Num(1, d.clock(field(t, got, 1))).Num(2, 0).Text(3, "成功").Num(4, 1).
+		Bytes(5, userInfo(p)).Num(100, understood))
+	return d
+}
+
 // signIn logs in and compares the whole answer.
 func (d *device) signIn(p person) {
 	d.t.Helper()
@@ -98,7 +113,7 @@ func loginBody(name, plain string, status, kind uint32) ct.Body {
 // userInfo is a person whom an administrator made with a name, a nick and a password.
 func userInfo(p person) ct.Body {
 	return ct.Body(nil).Num(1, p.id).Num(2, 0).Text(3, p.nick).Text(4, "").Num(5, 0).Text(6, "").
-		Text(7, p.name).Text(8, "").Text(9, "").Num(10, 0).Text(11, "")
+		Text(7, p.name).Text(8, "").Text(9, "").Num(10, 0).Text(11, p.signature)
 }
 
 // field is a number of a body.
@@ -169,6 +184,11 @@ func (d *device) compare(got ct.PDU, command, seq uint16, body ct.Body) {
 	if !bytes.Equal(got.Bytes(), want.Bytes()) {
 		d.t.Fatalf("\n got %s\nwant %s", show(got), show(want))
 	}
+	compare(command)
+}
+
+// compare counts that a PDU of a command was as the tables have it.
+func compare(command uint16) {
 	compared.Lock()
 	defer compared.Unlock()
 	if compared.commands == nil {
@@ -192,14 +212,25 @@ func (d *device) settle() {
 	d.await(0x0308, seq)
 }
 
-// rest is all that came and that nobody awaited, but for notices about who is online, which
-// come from all tests.
+// general tells of notices that are for everybody and so come from all tests: who is
+// online, and what is shown of people.
+func (d *device) general(p ct.PDU) bool {
+	switch p.Command {
+	case 0x0203, 0x0212:
+		return !mobile(d.kind)
+	case 0x0215:
+		return true
+	}
+	return false
+}
+
+// rest is all that came and that nobody awaited, but for what is for everybody.
 func (d *device) rest() []ct.PDU {
 	d.t.Helper()
 	d.settle()
 	var all []ct.PDU
 	for _, p := range d.Late() {
-		if p.Command != 0x0203 || mobile(d.kind) {
+		if !d.general(p) {
 			all = append(all, p)
 		}
 	}
@@ -229,7 +260,7 @@ func (d *device) closedAfter(want ...ct.PDU) {
 	d.t.Helper()
 	var got []ct.PDU
 	for _, p := range d.ExpectClosed() {
-		if p.Command != 0x0203 || mobile(d.kind) {
+		if !d.general(p) {
 			got = append(got, p)
 		}
 	}

@@ -9,8 +9,9 @@
 // that has no case here.
 //
 // The server is what the program runs, in this process: log, views, connector, admin
-// API and HTTP, on free ports, over a directory of the test's own. One serves all tests,
-// each of which has people of its own.
+// API, HTTP and file server, on free ports, over a directory of the test's own. One serves
+// all tests, each of which has people of its own; a second one serves those of the other
+// configuration: contacts that are friends, and what can be switched off is.
 //
 //	go test ./internal/conformance                     all
 //	go test ./internal/conformance -run Commands/0x0301

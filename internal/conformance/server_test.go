@@ -29,14 +29,42 @@ var flagSilence = flag.Duration("silence", 17*time.Second,
 
 // server is a whole godwit in this process.
 type server struct {
-	clients, http string
-	tls           string // empty: none
-	people        *admin.Client
-	stop          func() error
+	clients, http  string
+	tls, files     string // empty: none
+	people         *admin.Client
+	adminAt, token string // of the server API
+	stop           func() error
 }
 
-// main serves all tests that need nothing special.
+// main serves all tests that need nothing special: contacts are everybody, and everything that
+// can be switched on is.
 var main *server
+
+// reserved is the server with the other settings: contacts are friends, groups are small, and
+// what can be switched off is. The first test that asks for it starts it.
+var reserved = sync.OnceValues(func() (*server, error) {
+	return start(func(c *up.Config) {
+		c.Partitions, c.Contacts, c.GroupLimit = 2, "friends", reservedGroups
+		c.FileListen, c.ResumeTime, c.RecallTime, c.EditTime = "", 0, 0, 0
+	})
+})
+
+// reservedGroups is how many members a group of the reserved server may have.
+const reservedGroups = 5
+
+// reservedServer is the reserved server, for a test.
+func reservedServer(t *testing.T) *server {
+	t.Helper()
+	s, err := reserved()
+	if err != nil {
+		t.Fatal(err)
+	}
+	used.Store(s)
+	return s
+}
+
+// used is the reserved server, if there is one.
+var used atomic.Pointer[server]
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -49,14 +77,24 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	// Tests wait for clocks and for each other's notices more than they work.
-	if err := flag.Set("test.parallel", "16"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+	// Tests wait for clocks and for each other's notices more than they work; but a server that
+	// is short of CPU turns logins away.
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
 	}
 	code := m.Run()
-	if err := main.stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "the server did not end cleanly:", err)
-		return max(code, 1)
+	for _, s := range []*server{main, used.Load()} {
+		if s == nil {
+			continue
+		}
+		if err := s.stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "the server did not end cleanly:", err)
+			code = max(code, 1)
+		}
 	}
 	return code
 }
@@ -94,6 +132,7 @@ func start(edit func(*up.Config)) (*server, error) {
 		DataDir: dir, Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0",
 		Durability: bus.OS, MinFree: bus.DefaultMinFree, PasswordCost: password.Cost{MemoryKiB: 64, Iterations: 1},
 		Contacts: "everyone", StatusLimit: 1000, DevicePolicy: commands.DefaultDevicePolicy(), DrainTimeout: 5 * time.Second,
+		FileListen: "127.0.0.1:0", ResumeTime: time.Hour, RecallTime: time.Hour, EditTime: time.Hour,
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})), Out: out,
 	}
 	if edit != nil {
@@ -127,6 +166,8 @@ func start(edit func(*up.Config)) (*server, error) {
 				s.http = v
 			case "tls":
 				s.tls = v
+			case "files":
+				s.files = v
 			}
 		}
 		go func() { _, _ = io.Copy(io.Discard, lines) }()
@@ -134,7 +175,7 @@ func start(edit func(*up.Config)) (*server, error) {
 		if err != nil {
 			return nil, errors.Join(err, s.stop())
 		}
-		s.people = admin.NewClient(addr, token)
+		s.people, s.adminAt, s.token = admin.NewClient(addr, token), addr, token
 		return s, nil
 	}
 	return nil, fmt.Errorf("the server is not ready: %w", s.stop())
@@ -163,6 +204,8 @@ type person struct {
 	id   uint32
 	name string
 	nick string
+
+	signature string // that the person has set
 }
 
 const password1 = "12345"
@@ -205,7 +248,7 @@ func (s *server) crowd(t testing.TB, n int) []person {
 			t.Fatal(err)
 		}
 		if byName[p.Name] {
-			all = append(all, person{p.Number, p.Name, p.Nick})
+			all = append(all, person{id: p.Number, name: p.Name, nick: p.Nick})
 		}
 	}
 	if len(all) != n {

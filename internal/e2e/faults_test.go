@@ -57,8 +57,26 @@ func lasting(every time.Duration, f func()) {
 
 // dice is a source of choices for hooks, which are called from anywhere.
 type dice struct {
-	mu  sync.Mutex
-	rnd *rand.Rand
+	mu   sync.Mutex
+	rnd  *rand.Rand
+	left map[uint32]int // of stretches that have begun
+}
+
+// stretch is true for up to 40 calls of one kind in a row, and begins to be once in n.
+func (d *dice) stretch(kind uint32, n int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.left == nil {
+		d.left = map[uint32]int{}
+	}
+	if d.left[kind] == 0 && d.rnd.IntN(n) == 0 {
+		d.left[kind] = 1 + d.rnd.IntN(40)
+	}
+	lose := d.left[kind] > 0
+	if lose {
+		d.left[kind]--
+	}
+	return lose
 }
 
 func (d *dice) oneIn(n int) bool {

@@ -36,6 +36,8 @@ type rig struct {
 	hasher *password.Hasher
 	frames frames
 	edges  []*edge
+	hooks  *bus.Hooks        // of the edges to come
+	see    func(data []byte) // is shown what owners send
 
 	ends [phases][]func() // what ends the parts, by phase
 }
@@ -193,6 +195,9 @@ func (r *rig) pushed(o *owning, life event.ID, data []byte) (lose bool) {
 		return false // a heartbeat
 	}
 	r.frames.saw(f)
+	if r.see != nil {
+		r.see(data)
+	}
 	o.sent.Add(1)
 	if drop := o.drop.Load(); drop != nil && (*drop)(life, f) {
 		o.dropped.Add(1)
@@ -260,10 +265,12 @@ type edge struct {
 func (r *rig) edge(name string) *edge {
 	r.t.Helper()
 	e := &edge{rig: r}
-	e.bus, e.link = r.open(name, nil)
+	e.bus, e.link = r.open(name, r.hooks)
 	log := r.log.With("at", name)
 	srv, err := connector.New(connector.Config{
 		Listen: "127.0.0.1:0", Hasher: r.hasher, Partitions: e.bus.Partitions(), Logger: log,
+		RecallTime: time.Hour, EditTime: time.Hour, ResumeTime: time.Hour,
+		Secrets: func(ctx context.Context) ([][]byte, error) { return e.bus.Secrets(ctx, "resume", 2*time.Hour) },
 	})
 	if err != nil {
 		r.t.Fatal(err)

@@ -171,7 +171,7 @@ func tryStart(t *testing.T, wrap []string, data string, flags ...string) (*serve
 func launch(t *testing.T, wrap []string, data string, flags ...string) *server {
 	t.Helper()
 	args := append(slices.Clone(wrap), program(t), "up", "--data", data,
-		"--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--password-cost", "64,1")
+		"--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--file-listen", "127.0.0.1:0", "--password-cost", "64,1")
 	args = append(args, flags...)
 	s := &server{data: data, out: newOutput(), gone: make(chan struct{})}
 	s.cmd = exec.Command(args[0], args[1:]...)

@@ -42,6 +42,7 @@ const (
 type packet struct {
 	command, seq uint16
 	body         connectortest.Message
+	raw          []byte
 }
 
 // body writes fields 1, 2, 3, …: numbers and texts.
@@ -69,7 +70,8 @@ func pdu(command, seq uint16, body []byte) []byte {
 // conn is a client's socket.
 type conn struct {
 	net.Conn
-	in *bufio.Reader
+	in    *bufio.Reader
+	newer bool // its client understands what old ones do not
 }
 
 func dial(addr string) (*conn, error) {
@@ -107,7 +109,11 @@ func (c *conn) next() (packet, error) {
 		return packet{}, err
 	}
 	m, err := connectortest.ParseMessage(p.Body)
-	return packet{p.Command, p.Seq, m}, errors.Join(err, connectortest.Check(p))
+	check := connectortest.Check
+	if c.newer {
+		check = connectortest.CheckNewer
+	}
+	return packet{p.Command, p.Seq, m, p.Body}, errors.Join(err, check(p))
 }
 
 // What a login may come to besides success.

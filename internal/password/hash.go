@@ -79,6 +79,9 @@ func (h *Hasher) Hash(ctx context.Context, md5hex string) (string, error) {
 // client could send is false at once, for every name alike. It fails with [ErrHash] or [ErrCost] when the stored hash cannot
 // be read or asks for more than the bounds, and with the cause of ctx while it waits for a core.
 func (h *Hasher) Verify(ctx context.Context, md5hex, stored string) (bool, error) {
+	if Outdated(stored) {
+		return h.verifyTeamTalk(ctx, md5hex, stored)
+	}
 	p, err := parsePHC(stored)
 	if err != nil {
 		return false, err

@@ -18,6 +18,7 @@ import (
 	"godwit/schema/client"
 	imbase "godwit/schema/client/basedefine"
 	imbuddy "godwit/schema/client/buddy"
+	imextension "godwit/schema/client/extension"
 	imlogin "godwit/schema/client/login"
 	immsg "godwit/schema/client/message"
 	"godwit/schema/pdu"
@@ -91,6 +92,14 @@ type Options struct {
 	Device   imbase.ClientType // default Windows
 	Version  string
 
+	// Extensions, see docs/protocol.md. Features are bits of imextension.Feature. With a
+	// ResumeToken or an Identity (a JWT) Name and Password may be empty. A SyncToken that is
+	// not nil asks for what has changed since, together with the login.
+	Features    uint32
+	ResumeToken []byte
+	Identity    string
+	SyncToken   []byte
+
 	// Push is called for everything that the client did not ask for, on the
 	// connection's reading goroutine, in order with the answers. It must not wait
 	// for an answer. A kick is told as well, before the connection ends.
@@ -107,6 +116,12 @@ type Client struct {
 	conn net.Conn
 	self *imbase.UserInfo
 
+	// From the login's answer.
+	features uint32
+	resume   []byte
+	expires  time.Time
+	synced   *Synced
+
 	writing sync.Mutex // one PDU at a time
 	heard   atomic.Int64
 
@@ -114,8 +129,16 @@ type Client struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex
-	waiting map[uint16]chan proto.Message
+	waiting map[uint16]*waiter
 	err     error // why it ended, set before done closes
+}
+
+// waiter waits for the answers to one request.
+type waiter struct {
+	last func(m proto.Message) bool // tells the last of several
+	got  []proto.Message            // until done is closed, under Client.mu
+	part chan struct{}              // one has come
+	done chan struct{}              // closed after the last
 }
 
 // Login connects and logs in. A refusal is a LoginError.
@@ -141,7 +164,7 @@ func Login(ctx context.Context, o Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", o.Addr, err)
 	}
-	c := &Client{o: o, conn: conn, done: make(chan struct{}), waiting: map[uint16]chan proto.Message{}}
+	c := &Client{o: o, conn: conn, done: make(chan struct{}), waiting: map[uint16]*waiter{}}
 	c.heard.Store(time.Now().UnixNano())
 	c.running.Go(c.read)
 	c.running.Go(c.beat)
@@ -161,28 +184,52 @@ func dial(ctx context.Context, o Options) (net.Conn, error) {
 }
 
 func (c *Client) login(ctx context.Context) error {
-	m, err := c.Call(ctx, client.CmdLoginReq, &imlogin.IMLoginReq{
+	req := &imlogin.IMLoginReq{
 		UserName:      new(c.o.Name),
 		Password:      new(c.o.Password),
 		OnlineStatus:  imbase.UserStatType_USER_STATUS_ONLINE.Enum(),
 		ClientType:    c.o.Device.Enum(),
 		ClientVersion: new(c.o.Version),
+		ResumeToken:   c.o.ResumeToken,
+		SyncToken:     c.o.SyncToken,
+	}
+	if c.o.Features != 0 {
+		req.Features = &c.o.Features
+	}
+	if c.o.Identity != "" {
+		req.IdentityToken = &c.o.Identity
+	}
+	all, err := c.call(ctx, client.CmdLoginReq, c.o.Sequence.Next(), req, func(m proto.Message) bool {
+		switch m := m.(type) {
+		case *imlogin.IMLoginRes:
+			return m.GetResultCode() != imbase.ResultType_REFUSE_REASON_NONE || c.o.SyncToken == nil
+		case *imextension.SyncRsp:
+			return !m.GetMore()
+		}
+		return true
 	})
 	if err != nil {
 		return fmt.Errorf("log in: %w", err)
 	}
-	res, ok := m.(*imlogin.IMLoginRes)
+	res, ok := all[0].(*imlogin.IMLoginRes)
 	switch {
 	case !ok:
-		return fmt.Errorf("log in: the server answered with %s", m.ProtoReflect().Descriptor().FullName())
+		return fmt.Errorf("log in: the server answered with %s", nameOf(all[0]))
 	case res.GetResultCode() != imbase.ResultType_REFUSE_REASON_NONE:
 		return &LoginError{Code: res.GetResultCode(), Text: res.GetResultString()}
 	case res.GetUserInfo() == nil:
 		return errors.New("log in: the answer lacks user_info")
 	}
 	c.self = res.GetUserInfo()
-	return nil
+	c.features, c.resume = res.GetFeatures(), res.GetResumeToken()
+	c.expires = time.Unix(int64(res.GetResumeExpires()), 0)
+	if c.o.SyncToken != nil {
+		c.synced, err = synced(all[1:])
+	}
+	return err
 }
+
+func nameOf(m proto.Message) string { return string(m.ProtoReflect().Descriptor().FullName()) }
 
 // Self is the own user record as of the login.
 func (c *Client) Self() *imbase.UserInfo { return c.self }
@@ -254,15 +301,23 @@ func (c *Client) Call(ctx context.Context, command uint16, m proto.Message) (pro
 // CallSeq is Call with a sequence number of the caller's. On an error other than the
 // server's own refusal it is not known whether the server had the request.
 func (c *Client) CallSeq(ctx context.Context, command, seq uint16, m proto.Message) (proto.Message, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
-	defer cancel()
-	answer := make(chan proto.Message, 1)
+	all, err := c.call(ctx, command, seq, m, func(proto.Message) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// call is CallSeq for an answer of several PDUs, up to the one that is the last. The time
+// for it begins anew with each of them.
+func (c *Client) call(ctx context.Context, command, seq uint16, m proto.Message, last func(proto.Message) bool) ([]proto.Message, error) {
+	w := &waiter{last: last, part: make(chan struct{}, 1), done: make(chan struct{})}
 	c.mu.Lock()
 	if _, busy := c.waiting[seq]; busy {
 		c.mu.Unlock()
 		return nil, fmt.Errorf("%w: %d", ErrBusy, seq)
 	}
-	c.waiting[seq] = answer
+	c.waiting[seq] = w
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
@@ -272,18 +327,26 @@ func (c *Client) CallSeq(ctx context.Context, command, seq uint16, m proto.Messa
 	if err := c.write(command, seq, m); err != nil {
 		return nil, fmt.Errorf("%s: %w", client.Name(command), err)
 	}
-	select {
-	case m := <-answer:
-		return m, nil
-	case <-c.done:
-		select { // the answer may have been the last thing that came
-		case m := <-answer:
-			return m, nil
-		default:
-			return nil, fmt.Errorf("%s: %w", client.Name(command), c.Err())
+	patience := time.NewTimer(c.o.Timeout)
+	defer patience.Stop()
+	for {
+		select {
+		case <-w.done:
+			return w.got, nil
+		case <-w.part:
+			patience.Reset(c.o.Timeout)
+		case <-c.done:
+			select { // the answer may have been the last thing that came
+			case <-w.done:
+				return w.got, nil
+			default:
+				return nil, fmt.Errorf("%s: %w", client.Name(command), c.Err())
+			}
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s: no answer: %w", client.Name(command), context.Cause(ctx))
+		case <-patience.C:
+			return nil, fmt.Errorf("%s: no answer: %w", client.Name(command), context.DeadlineExceeded)
 		}
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%s: no answer: %w", client.Name(command), context.Cause(ctx))
 	}
 }
 
@@ -339,11 +402,17 @@ func (c *Client) handle(f pdu.Frame) error {
 	}
 	if f.Seq != 0 {
 		c.mu.Lock()
-		answer := c.waiting[f.Seq]
-		delete(c.waiting, f.Seq)
-		c.mu.Unlock()
-		if answer != nil {
-			answer <- m
+		defer c.mu.Unlock()
+		if w := c.waiting[f.Seq]; w != nil {
+			w.got = append(w.got, m)
+			select {
+			case w.part <- struct{}{}:
+			default:
+			}
+			if w.last(m) {
+				delete(c.waiting, f.Seq)
+				close(w.done)
+			}
 		}
 		return nil
 	}
@@ -389,40 +458,13 @@ func ask[A proto.Message](ctx context.Context, c *Client, command uint16, m prot
 	}
 	a, ok := answer.(A)
 	if !ok {
-		return none, fmt.Errorf("%s was answered with %s", client.Name(command), answer.ProtoReflect().Descriptor().FullName())
+		return none, fmt.Errorf("%s was answered with %s", client.Name(command), nameOf(answer))
 	}
 	return a, nil
 }
 
-// SendText sends a message to a person and waits for its ack, which brings its id. seq
-// and body tell the server whether it is one that it has already: to repeat a send
-// of unknown fate, call it again with the same three.
-func (c *Client) SendText(ctx context.Context, to uint32, data []byte, seq uint16) (id uint32, err error) {
-	answer, err := c.CallSeq(ctx, client.CmdMsgData, seq, &immsg.IMMsgData{
-		FromUserId:  new(c.ID()),
-		ToSessionId: &to,
-		MsgId:       new(uint32(0)),
-		CreateTime:  new(uint32(0)),
-		MsgType:     imbase.MsgType_MSG_TYPE_SINGLE_TEXT.Enum(),
-		MsgData:     data,
-	})
-	if err != nil {
-		return 0, err
-	}
-	ack, ok := answer.(*immsg.IMMsgDataAck)
-	if !ok {
-		return 0, fmt.Errorf("message was answered with %s", answer.ProtoReflect().Descriptor().FullName())
-	}
-	return ack.GetMsgId(), nil
-}
-
 // MarkRead tells that everything of peer up to id has been read.
-func (c *Client) MarkRead(peer, id uint32) error {
-	return c.Send(client.CmdMsgDataReadAck, &immsg.IMMsgDataReadAck{
-		UserId: new(c.ID()), SessionId: &peer, MsgId: &id,
-		SessionType: imbase.SessionType_SESSION_TYPE_SINGLE.Enum(),
-	})
-}
+func (c *Client) MarkRead(peer, id uint32) error { return c.Read(Conversation{ID: peer}, id) }
 
 // Users are the people that changed since a time, and the time to ask with next. A
 // directory that does not fit in one PDU comes in several; what is behind the first is
@@ -482,11 +524,7 @@ func (c *Client) Unread(ctx context.Context) ([]*imbase.UnreadInfo, error) {
 // History is at most count messages with peer, newest first, from begin downwards; 0
 // begins at the newest.
 func (c *Client) History(ctx context.Context, peer, begin, count uint32) ([]*imbase.MsgInfo, error) {
-	a, err := ask[*immsg.IMGetMsgListRsp](ctx, c, client.CmdGetMsgListReq, &immsg.IMGetMsgListReq{
-		UserId: new(c.ID()), SessionType: imbase.SessionType_SESSION_TYPE_SINGLE.Enum(),
-		SessionId: &peer, MsgIdBegin: &begin, MsgCnt: &count,
-	})
-	return a.GetMsgList(), err
+	return c.Messages(ctx, Conversation{ID: peer}, begin, count)
 }
 
 // KickDesktop has the server send the own desktop away; only a phone may.

@@ -256,7 +256,7 @@ func TestOneSequenceNumberIsOneRequest(t *testing.T) {
 	})
 	c := login(t, options(addr))
 	c.mu.Lock()
-	c.waiting[5] = make(chan proto.Message, 1)
+	c.waiting[5] = &waiter{}
 	c.mu.Unlock()
 	if _, err := c.CallSeq(t.Context(), client.CmdClientTimeReq, 5, &immsg.IMClientTimeReq{}); !errors.Is(err, ErrBusy) {
 		t.Errorf("%v", err)

@@ -9,6 +9,9 @@ import (
 
 	"godwit/bus"
 	"godwit/commands"
+	"godwit/connector/identity"
+	"godwit/connector/webhook"
+	"godwit/internal/datadir"
 	"godwit/internal/password"
 )
 
@@ -40,6 +43,27 @@ type Config struct {
 	StatusLimit  int    // everyone: no pushed status notices above so many online users
 	DevicePolicy commands.DevicePolicy
 	DrainTimeout time.Duration
+	ResumeTime   time.Duration // how long a login goes on without the password; 0: not at all
+	GroupLimit   int           // members of a group
+	RecallTime   time.Duration // how long after it a message may be recalled; 0: never
+	EditTime     time.Duration // and edited
+	RecalledText string        // that stands in place of a recalled message
+
+	FileListen    string        // file server; empty: none
+	FileAdvertise string        // HOST[:PORT] that clients find it at; empty: derived
+	FileMaxSize   uint64        // bytes of one file; 0: the default
+	FileStore     uint64        // bytes of all stored files; 0: the default
+	FileKeep      time.Duration // how long a file waits to be fetched; 0: the default
+
+	PictureUpload string        // "session", "open" or "off"
+	PictureURL    string        // where clients find the picture store; empty: derived
+	PictureStore  uint64        // bytes of all pictures; 0: the default
+	PictureKeep   time.Duration // 0: for ever
+
+	Identity identity.Config // an identity provider's tokens let people in; without keys: none does
+
+	PushQuiet  webhook.Quiet // when phones of who wants quiet nights are not called; zero: never
+	PushNoText bool          // webhooks say nothing of what a message says
 
 	Demo bool // ten people who know each other, one random password
 
@@ -53,3 +77,12 @@ type Config struct {
 // ReplayProgress is told during a replay, by one goroutine at a time: records folded
 // and records there are.
 type ReplayProgress func(view string, done, total uint64)
+
+// log is the log that the process works on: that of the directory, or an external one.
+func (c Config) log(dir *datadir.Dir, logger *slog.Logger) bus.Config {
+	return bus.Config{
+		URL: c.NATSURL, User: c.NATSUser, Password: c.NATSPassword, CredentialsFile: c.NATSCredentials, CAFile: c.NATSCA,
+		Dir: dir.NATS(), Durability: c.Durability, Partitions: c.Partitions, MinFree: c.MinFree,
+		Logger: logger, Hooks: c.BusHooks,
+	}
+}

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
+
+	"godwit/internal/origin"
 )
 
 // Bounds of an HTTP port. Requests are small and answers quick; a handler that needs
@@ -22,6 +25,7 @@ const (
 	maxHeader  = 16 << 10
 
 	publicConnections = 2048
+	publicPerAddress  = 512 // or from one IPv6 /64
 	adminConnections  = 256
 )
 
@@ -67,8 +71,9 @@ func tryClients(cfg Config) error {
 }
 
 // serveHTTP serves until its stage is stopped, then lets requests finish. Further
-// connections than limit wait to be accepted.
-func serveHTTP(l net.Listener, limit int, h http.Handler) func(context.Context) error {
+// connections than limit wait to be accepted; those of one address beyond its share, unless
+// that is 0, are closed.
+func serveHTTP(l net.Listener, limit, share int, h http.Handler) func(context.Context) error {
 	return func(ctx context.Context) error {
 		s := &http.Server{Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime,
 			IdleTimeout: idleTime, MaxHeaderBytes: maxHeader}
@@ -87,7 +92,7 @@ func serveHTTP(l net.Listener, limit int, h http.Handler) func(context.Context) 
 				_ = s.Close()
 			}
 		})
-		if err := s.Serve(newLimited(l, limit)); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.Serve(newLimited(l, limit, share)); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
@@ -106,16 +111,40 @@ func bodiless(h http.Handler) http.Handler {
 	})
 }
 
-// limited accepts no more while its limit of connections is open.
+// limited accepts no more while its limit of connections is open, and of one address no
+// more than its share: one client alone must not keep all others waiting.
 type limited struct {
 	net.Listener
 	room   chan struct{} // holds one for each connection
+	share  int           // 0: all
 	closed chan struct{}
 	once   sync.Once
+
+	mu   sync.Mutex
+	from map[netip.Addr]int // connections that are open
 }
 
-func newLimited(l net.Listener, limit int) *limited {
-	return &limited{Listener: l, room: make(chan struct{}, limit), closed: make(chan struct{})}
+func newLimited(l net.Listener, limit, share int) *limited {
+	return &limited{Listener: l, room: make(chan struct{}, limit), share: share, closed: make(chan struct{}), from: make(map[netip.Addr]int)}
+}
+
+// enter counts a connection, unless its address has its share.
+func (l *limited) enter(a netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.share > 0 && l.from[a] >= l.share {
+		return false
+	}
+	l.from[a]++
+	return true
+}
+
+func (l *limited) leave(a netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.from[a]--; l.from[a] == 0 {
+		delete(l.from, a)
+	}
 }
 
 func (l *limited) Accept() (net.Conn, error) {
@@ -124,12 +153,22 @@ func (l *limited) Accept() (net.Conn, error) {
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		<-l.room
-		return nil, err
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			<-l.room
+			return nil, err
+		}
+		a := origin.OfPeer(conn.RemoteAddr().String())
+		if !l.enter(a) {
+			conn.Close()
+			continue
+		}
+		return &counted{Conn: conn, leave: sync.OnceFunc(func() {
+			l.leave(a)
+			<-l.room
+		})}, nil
 	}
-	return &counted{Conn: conn, leave: sync.OnceFunc(func() { <-l.room })}, nil
 }
 
 func (l *limited) Close() error {

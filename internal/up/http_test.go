@@ -1,10 +1,12 @@
 package up
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -45,12 +47,12 @@ func (p *pipes) dial() net.Conn {
 	return client
 }
 
-func serving(t *testing.T, limit int) *pipes {
+func serving(t *testing.T, limit, share int) *pipes {
 	p := newPipes()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- serveHTTP(p, limit, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))(ctx)
+		done <- serveHTTP(p, limit, share, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))(ctx)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -68,7 +70,7 @@ func TestAClientThatDripsIsClosed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := serving(t, 10).dial()
+				c := serving(t, 10, 0).dial()
 				start := time.Now()
 				var dripping sync.WaitGroup
 				dripping.Go(func() {
@@ -94,7 +96,7 @@ func TestAClientThatDripsIsClosed(t *testing.T) {
 
 func TestNoMoreConnectionsThanTheLimitAreServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := serving(t, 1)
+		p := serving(t, 1, 0)
 		first, second := p.dial(), p.dial()
 		defer first.Close()
 		defer second.Close()
@@ -115,12 +117,60 @@ func TestNoMoreConnectionsThanTheLimitAreServed(t *testing.T) {
 	})
 }
 
+// at is a connection from an address.
+type at struct {
+	net.Conn
+	from string
+}
+
+func (c at) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.from)) }
+
+func TestOneAddressLeavesRoomForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := serving(t, 4, 2)
+		dial := func(from string) net.Conn {
+			client, server := net.Pipe()
+			p.conns <- at{server, from}
+			return client
+		}
+		// get is one request on a connection that stays open after it.
+		get := func(c net.Conn) error {
+			if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				return err
+			}
+			_, err := http.ReadResponse(bufio.NewReader(c), nil)
+			return err
+		}
+		var greedy []net.Conn
+		for n := range 5 {
+			c := dial("[2001:db8::" + string(rune('1'+n)) + "]:1000")
+			defer c.Close()
+			if err := get(c); (err == nil) != (n < 2) {
+				t.Errorf("connection %d of the address: %v", n+1, err)
+			}
+			greedy = append(greedy, c)
+		}
+		other := dial("192.0.2.1:1000")
+		defer other.Close()
+		if err := get(other); err != nil {
+			t.Errorf("another address: %v", err)
+		}
+		greedy[0].Close()
+		synctest.Wait()
+		again := dial("[2001:db8::9]:1000")
+		defer again.Close()
+		if err := get(again); err != nil {
+			t.Errorf("in the place of one that was closed: %v", err)
+		}
+	})
+}
+
 func TestABodyThatNobodyReadsEndsTheConnectionAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPipes()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- serveHTTP(p, 10, bodiless(http.NotFoundHandler()))(ctx) }()
+		go func() { done <- serveHTTP(p, 10, 0, bodiless(http.NotFoundHandler()))(ctx) }()
 		defer func() {
 			cancel()
 			<-done

@@ -3,6 +3,7 @@ package up
 import (
 	"context"
 	"runtime/debug"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -68,11 +69,16 @@ func registerMetrics(r prometheus.Registerer, p *process) {
 }
 
 // connectorConfig is the connector's part of the configuration.
-func connectorConfig(cfg Config, hasher *password.Hasher, partitions int, r prometheus.Registerer) connector.Config {
+func connectorConfig(cfg Config, hasher *password.Hasher, b *bus.Bus, r prometheus.Registerer) connector.Config {
 	return connector.Config{
+		// A secret is renewed when every token under the one before it has ended.
+		ResumeTime: cfg.ResumeTime, Secrets: func(ctx context.Context) ([][]byte, error) {
+			return b.Secrets(ctx, "resume", cfg.ResumeTime+time.Hour)
+		},
+		GroupLimit: cfg.GroupLimit, RecallTime: cfg.RecallTime, EditTime: cfg.EditTime, RecalledText: cfg.RecalledText,
 		Listen: cfg.Listen, TLSListen: cfg.TLSListen, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
 		Policy: cfg.DevicePolicy, Contacts: connector.Contacts(cfg.Contacts), StatusLimit: cfg.StatusLimit,
-		Hasher: hasher, Partitions: partitions, DrainTimeout: cfg.DrainTimeout, Registerer: r,
+		Hasher: hasher, Partitions: b.Partitions(), DrainTimeout: cfg.DrainTimeout, Registerer: r,
 		Logger: cfg.Logger.With("part", "connector"),
 	}
 }

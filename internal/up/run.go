@@ -20,7 +20,10 @@ import (
 	"godwit/bus"
 	"godwit/connector"
 	"godwit/connector/delivery"
+	"godwit/connector/pictures"
+	"godwit/connector/webhook"
 	"godwit/internal/admin"
+	"godwit/internal/api"
 	"godwit/internal/datadir"
 	"godwit/internal/password"
 	"godwit/internal/watch"
@@ -47,6 +50,10 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	log := cfg.Logger
 	raiseFileLimit(log)
 	tuneCollector()
+	provider, err := openIdentity(cfg)
+	if err != nil {
+		return err
+	}
 	dir, err := datadir.Open(cfg.DataDir)
 	if err != nil {
 		return err
@@ -74,6 +81,13 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer private.Close()
+	var fileListener net.Listener
+	if cfg.FileListen != "" {
+		if fileListener, err = listen("file-listen", cfg.FileListen); err != nil {
+			return err
+		}
+		defer fileListener.Close()
+	}
 
 	opening := ctx
 	if cfg.NATSURL != "" {
@@ -81,11 +95,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		defer cancel()
 		opening = limited
 	}
-	b, err := bus.Open(opening, bus.Config{
-		URL: cfg.NATSURL, User: cfg.NATSUser, Password: cfg.NATSPassword, CredentialsFile: cfg.NATSCredentials, CAFile: cfg.NATSCA,
-		Dir: dir.NATS(), Durability: cfg.Durability, Partitions: cfg.Partitions, MinFree: cfg.MinFree,
-		Logger: log.With("part", "bus"), Hooks: cfg.BusHooks,
-	})
+	b, err := bus.Open(opening, cfg.log(dir, log.With("part", "bus")))
 	if err != nil {
 		return err
 	}
@@ -102,7 +112,12 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	srv, err := connector.New(connectorConfig(cfg, hasher, b.Partitions(), registry))
+	var srv *connector.Server
+	fileServer, err := openFiles(opening, cfg, b, fileListener, func(ctx context.Context, user uint32) (bool, error) { return srv.MayLogIn(ctx, user) }, registry)
+	if err != nil {
+		return err
+	}
+	srv, err = connector.New(provider.offered(fileServer.offered(connectorConfig(cfg, hasher, b, registry))))
 	if err != nil {
 		return err
 	}
@@ -111,17 +126,36 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	p := &process{cfg: cfg, bus: b, owners: owners, node: node, srv: srv, log: log, started: time.Now(), http: public.Addr().String()}
+	p := &process{cfg: cfg, bus: b, owners: owners, node: node, srv: srv, log: log, started: time.Now(), http: public.Addr().String(), files: fileServer}
 	registerMetrics(registry, p)
 	people := admin.NewPeople(node, hasher)
+	serverAPI, err := api.New(api.Config{
+		Node: node, Log: b, Partitions: b.Partitions(), Hasher: hasher, Token: token, Version: Version(),
+		GroupLimit: cfg.GroupLimit, FriendsOnly: cfg.Contacts == string(connector.Friends), Logger: log.With("part", "api"),
+		BeginWebhook: func(ctx context.Context, id string) error { return webhook.Begin(ctx, b, id) }})
+	if err != nil {
+		return err
+	}
+
+	pushes, err := webhook.New(webhook.Config{
+		Bus: b, Node: node, Quiet: cfg.PushQuiet, NoText: cfg.PushNoText, Logger: log.With("part", "webhook"), Registerer: registry})
+	if err != nil {
+		return err
+	}
+	store, err := openPictures(opening, cfg, b, srv, serverAPI, registry)
+	if err != nil {
+		return err
+	}
+
+	p.pictures, p.pushes = store, pushes
 
 	run := newStages()
 	defer func() { err = errors.Join(err, run.stop()) }()
 	run.start("owner", owners.Run)
 	run.start("node", node.Run)
 	run.start("watch", func(ctx context.Context) error { return watch.Run(ctx, b, node, log.With("part", "watch")) })
-	run.start("admin", serveHTTP(private, adminConnections, admin.NewHandler(admin.Config{
-		People: people, Server: p, Token: token,
+	run.start("admin", serveHTTP(private, adminConnections, 0, admin.NewHandler(admin.Config{
+		People: people, Server: p, Token: token, API: serverAPI,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Logger: log.With("part", "admin")})))
 	if err := dir.PublishAdmin(private.Addr()); err != nil {
 		return err
@@ -137,13 +171,17 @@ func Run(ctx context.Context, cfg Config) (err error) {
 			return err
 		}
 	}
+	provider.start(run)
 	run.start("connector", func(ctx context.Context) error { return srv.Run(ctx, node) })
 	select {
 	case <-srv.Listening():
 	case err := <-run.failed:
 		return err
 	}
-	run.start("http", serveHTTP(public, publicConnections, bodiless(&connector.Discovery{Server: srv, Advertise: cfg.Advertise})))
+	fileServer.start(run)
+	run.start("webhook", pushes.Run)
+	run.start("http", serveHTTP(public, publicConnections, publicPerAddress, publicPort(
+		&connector.Discovery{Server: srv, Advertise: cfg.Advertise, MSFS: cfg.PictureURL, Pictures: true}, store)))
 	fmt.Fprintln(cfg.Out, p.readyLine(private.Addr().String()))
 	log.Info("ready", "version", Version(), "durability", b.DurabilityText(), "log", b.LogID())
 	select {
@@ -213,6 +251,10 @@ type process struct {
 	log     *slog.Logger
 	started time.Time
 	http    string
+	files   *fileRole
+	// Set before the admin port is served.
+	pictures *pictures.Handler
+	pushes   *webhook.Sender
 
 	replaying sync.Mutex
 }
@@ -245,6 +287,9 @@ func (p *process) readyLine(adminAddr string) string {
 	if a := p.srv.TLSAddr(); a != nil {
 		line += " tls=" + a.String()
 	}
+	if p.files != nil {
+		line += " files=" + p.files.ln.Addr().String()
+	}
 	return line
 }
 
@@ -258,7 +303,7 @@ func (p *process) Status(ctx context.Context) (admin.Status, error) {
 	st := admin.Status{
 		Version: Version(), PID: os.Getpid(), Started: p.started, Durability: p.bus.DurabilityText(),
 		Listen: p.srv.Addr().String(), HTTP: p.http, Log: p.bus.LogID().String(), Partitions: p.bus.Partitions(),
-		Sessions: p.srv.Sessions(),
+		Sessions: p.srv.Sessions(), Contacts: p.cfg.Contacts,
 	}
 	if a := p.srv.TLSAddr(); a != nil {
 		st.TLSListen = a.String()
@@ -281,7 +326,7 @@ func (p *process) Status(ctx context.Context) (admin.Status, error) {
 		return st, fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
 	}
 	st.DesktopOnline = int(ans.GetPresenceTotals().GetDesktopOnlineUsers())
-	return st, nil
+	return st, p.outside(ctx, &st)
 }
 
 // Replay rebuilds and compares every view while the server goes on.

@@ -100,6 +100,7 @@ func (deaf) DesktopStatus(uint32, bool, uint64)         {}
 func (deaf) PersonChanged(*frame.PersonChanged, uint64) {}
 func (deaf) DropCaches()                                {}
 func (deaf) CloseAll(error)                             {}
+func (deaf) Relay(*frame.Relay)                         {}
 func (deaf) Suspend(bool)                               {}
 
 // A life that is in the log and never beats is declared lost; one that beats is not.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,6 +28,14 @@ const (
 	recoverWait = 4 * time.Second
 	// pageRows is how many records one page of changes walks at most.
 	pageRows = 50_000
+	// pageLooks is after how many rows of groups' members it ends, also inside a record.
+	pageLooks = 500_000
+	// fewUsers are looked up in a group one by one, more are sought among its members.
+	fewUsers = 32
+	// answerLimit bounds what the timelines of this process answer together, so that it
+	// fits into a NATS message; above answerSoftLimit no further one is asked.
+	answerLimit     = 960 << 10
+	answerSoftLimit = 512 << 10
 	// unknownLimit is how many unknown sessions one answer names.
 	unknownLimit = 8_000
 )
@@ -72,10 +81,10 @@ func (st *stream) attach(life event.ID, counter uint64, part *frame.AttachStream
 		n = st.register(life, len(part.Users))
 	}
 	for _, u := range part.Gone {
-		n.remove(u, counter)
+		st.remove(n, u, counter)
 	}
 	for _, u := range part.Users {
-		n.add(u, counter)
+		st.add(n, u, counter)
 	}
 	n.counter = max(n.counter, counter)
 	epoch := st.view.Epoch()
@@ -138,42 +147,172 @@ func (st *stream) changes(ctx context.Context, req *frame.ChangesRequest) (*fram
 			ans.TooFar = true
 			return nil
 		}
-		size, rows := 0, 0
-		for row, err := range r.Effects(req.Since, req.To) {
-			if err != nil {
-				return err
-			}
-			if rows++; size > pageSoftLimit || rows > pageRows {
-				ans.More = true
-				return nil
-			}
-			ans.NextSequence = row.Sequence
-			own := req.Refill && row.Writer == life
-			for i, e := range row.Events {
-				if own {
-					ans.Outcomes = append(ans.Outcomes, outcome(row, i, e))
-					size += 32
-				}
-				if !st.s.IsConversation() || len(e.Stored) == 0 {
-					continue
-				}
-				lower, higher := timeline.StoredConcerns(e)
-				if _, ok := users[lower]; !ok {
-					if _, ok := users[higher]; !ok {
-						continue
-					}
-				}
-				d := timeline.Recall(r, row.Sequence, i, e)
-				if d == nil {
-					continue
-				}
-				ans.Deliveries = append(ans.Deliveries, d)
-				size += 96 + len(d.GetMessage().GetBody())
-			}
-		}
-		return nil
+		return st.changesPage(r, req, users, ans)
 	})
 	return ans, err
+}
+
+// changesPage fills one page. It ends between two events, also of one record.
+func (st *stream) changesPage(r *view.Reader, req *frame.ChangesRequest, users map[uint32]struct{}, ans *frame.ChangesAnswer) error {
+	life := event.ToID(req.Life)
+	p := page{r: r, users: users, groups: map[uint32]*pageGroup{}, ans: ans}
+	rows := 0
+	for row, err := range r.Effects(req.Since, req.To) {
+		if err != nil {
+			return err
+		}
+		if rows++; p.size > pageSoftLimit || rows > pageRows || p.looked > pageLooks {
+			ans.More = true
+			return nil
+		}
+		own := req.Refill && row.Writer == life
+		for i, e := range row.Events {
+			if row.Sequence == req.Since+1 && uint32(i) < req.SinceIndex {
+				continue
+			}
+			if st.s.IsConversation() && (p.looked > pageLooks || !p.add(row.Sequence, i, e)) {
+				ans.More, ans.NextSequence, ans.NextIndex = true, row.Sequence-1, uint32(i)
+				return nil
+			}
+			if own {
+				ans.Outcomes = append(ans.Outcomes, outcome(row, i, e))
+				p.size += 32
+			}
+		}
+		ans.NextSequence = row.Sequence
+	}
+	return nil
+}
+
+// page is one page of changes while it is being filled.
+type page struct {
+	r      *view.Reader
+	users  map[uint32]struct{} // who asks
+	groups map[uint32]*pageGroup
+	ans    *frame.ChangesAnswer
+	size   int
+	looked int // rows of members read
+}
+
+// pageGroup is those who ask that were ever members of a group.
+type pageGroup struct {
+	members []pageMember
+	list    uint32 // newest list of the page that was made for it, as audiences say it
+}
+
+type pageMember struct {
+	user uint32
+	timeline.Membership
+}
+
+// add puts what one event has to tell into the page; false if it goes into the next.
+func (p *page) add(sequence uint64, index int, e view.StoredEffect) bool {
+	if len(e.Stored) == 0 {
+		return true
+	}
+	c := timeline.StoredConcern(e)
+	if c.None() || c.Group == 0 && !p.asks(c.First) && !p.asks(c.Second) {
+		return true
+	}
+	var g *pageGroup
+	if c.Group != 0 {
+		if g = p.group(c.Group); len(g.members) == 0 {
+			return true
+		}
+	}
+	deliveries := timeline.Deliveries(p.r, sequence, index, e)
+	if g == nil {
+		return p.put(deliveries, nil, nil)
+	}
+	// A group's change has two deliveries at most, that may go to different users.
+	var told []*frame.Delivery
+	var lists []*frame.UserList
+	list := g.list
+	for _, d := range deliveries {
+		users := g.at(c.Of(d), sequence, index)
+		if len(users) == 0 {
+			continue
+		}
+		if list == 0 || !slices.Equal(p.list(list, lists).Users, users) {
+			lists = append(lists, &frame.UserList{Users: users})
+			list = uint32(len(p.ans.Lists) + len(lists))
+		}
+		d.Audience = &frame.Audience{Group: c.Group, List: list}
+		told = append(told, d)
+	}
+	return p.put(told, lists, func() { g.list = list })
+}
+
+// put takes deliveries with their lists where there is room for them all; what is alone
+// on its page always fits.
+func (p *page) put(deliveries []*frame.Delivery, lists []*frame.UserList, done func()) bool {
+	size := 0
+	for _, d := range deliveries {
+		size += deliveryBytes(d)
+	}
+	for _, l := range lists {
+		size += 8 + userBytes*len(l.Users)
+	}
+	if len(p.ans.Deliveries) > 0 && p.size+size > pageLimit {
+		return false
+	}
+	p.ans.Deliveries = append(p.ans.Deliveries, deliveries...)
+	p.ans.Lists = append(p.ans.Lists, lists...)
+	p.size += size
+	if done != nil {
+		done()
+	}
+	return true
+}
+
+func (p *page) asks(user uint32) bool {
+	_, ok := p.users[user]
+	return ok
+}
+
+// list is one of the page, or of those that are to follow.
+func (p *page) list(number uint32, next []*frame.UserList) *frame.UserList {
+	if i := int(number - 1); i < len(p.ans.Lists) {
+		return p.ans.Lists[i]
+	}
+	return next[int(number-1)-len(p.ans.Lists)]
+}
+
+// group reads who of those that ask was ever a member.
+func (p *page) group(group uint32) *pageGroup {
+	g := p.groups[group]
+	if g != nil {
+		return g
+	}
+	g = &pageGroup{}
+	p.groups[group] = g
+	key := event.Group(group)
+	if len(p.users) <= fewUsers {
+		for _, user := range slices.Sorted(maps.Keys(p.users)) {
+			if m := timeline.MembershipOf(p.r, key, user); !m.Never() {
+				g.members = append(g.members, pageMember{user, m})
+			}
+		}
+		p.looked += len(p.users)
+		return g
+	}
+	for user, m := range timeline.MembersEver(p.r, key) {
+		p.looked++
+		if p.asks(user) {
+			g.members = append(g.members, pageMember{user, m})
+		}
+	}
+	return g
+}
+
+// at is whom something at a position concerns.
+func (g *pageGroup) at(c timeline.Concern, sequence uint64, index int) (users []uint32) {
+	for _, m := range g.members {
+		if m.Hears(c, sequence, index) {
+			users = append(users, m.user)
+		}
+	}
+	return users
 }
 
 func outcome(row view.EffectRow, i int, e view.StoredEffect) *frame.Outcome {
@@ -239,13 +378,13 @@ func (st *stream) resync(ctx context.Context, req *frame.ResyncRequest) (*frame.
 		return nil, err
 	}
 	ans.Term = term
-	page(ans, req)
+	cut(ans, req)
 	return ans, nil
 }
 
-// page cuts an answer down to the users that its request is about. What is told of
+// cut leaves of an answer the users that its request is about. What is told of
 // the stream as a whole goes with the first page.
-func page(ans *frame.ResyncAnswer, req *frame.ResyncRequest) {
+func cut(ans *frame.ResyncAnswer, req *frame.ResyncRequest) {
 	ans.Covered = req.ToUser
 	if req.FromUser != 0 {
 		ans.Outcomes, ans.Statuses, ans.TooFar = nil, nil, false
@@ -339,65 +478,84 @@ func (p *Process) queryTimeline(ctx context.Context, data []byte) []byte {
 	ctx, cancel := waitFor(ctx, &req)
 	defer cancel()
 	var asked []*stream
-	switch body := req.Body.(type) {
-	case *query.Request_Lists:
-		for _, s := range body.Lists.Streams {
+	if streams, ok := query.Streams(&req); ok {
+		for _, s := range streams {
 			asked = append(asked, p.streams[event.Stream(s)])
 		}
-		if len(body.Lists.Streams) == 0 {
-			for s, st := range p.streams {
+		if len(streams) == 0 {
+			for _, s := range slices.Sorted(maps.Keys(p.streams)) {
 				if s.IsConversation() {
-					asked = append(asked, st)
+					asked = append(asked, p.streams[s])
 				}
 			}
 		}
-	default:
-		key, ok := event.ParseConversation(conversationOf(&req))
-		if !ok {
-			return p.encode(&query.Answer{Code: query.Code_CODE_BAD_REQUEST, Error: "no such conversation key"})
+	} else {
+		s, err := p.streamOf(&req)
+		if err != nil {
+			return p.encode(&query.Answer{Code: query.Code_CODE_BAD_REQUEST, Error: err.Error()})
 		}
-		asked = append(asked, p.streams[key.Stream(p.bus.Partitions())])
+		asked = append(asked, p.streams[s])
 	}
 	life := event.ToID(req.Life)
-	all := &query.Answer{}
+	parts := make([]*query.Answer, 0, len(asked))
+	var rest []uint32
+	size := 0
 	for _, st := range asked {
-		if st == nil || !st.fansOut() {
+		if st == nil || !st.s.IsConversation() || !st.fansOut() {
 			return p.encode(&query.Answer{Code: query.Code_CODE_NOT_OWNER})
+		}
+		if size > answerSoftLimit {
+			rest = append(rest, uint32(st.s))
+			continue
 		}
 		ans := st.answer(ctx, &req)
 		if ans.Code != query.Code_CODE_OK {
 			return p.encode(ans)
 		}
-		st.upTo(life)
-		if lists := all.GetLists(); lists != nil {
-			lists.Entries = append(lists.Entries, ans.GetLists().GetEntries()...)
-			all.At = append(all.At, ans.At...)
+		if n := proto.Size(ans); len(parts) > 0 && size+n > answerLimit {
+			rest = append(rest, uint32(st.s))
+			continue
 		} else {
-			all = ans
+			size += n
+		}
+		st.upTo(life)
+		parts = append(parts, ans)
+	}
+	if len(parts) == 1 && len(rest) == 0 {
+		return p.encode(parts[0])
+	}
+	all := query.Merge(&req, parts...)
+	all.Rest = rest
+	return p.encode(all)
+}
+
+// streamOf is the one stream that a question about conversations is put to.
+func (p *Process) streamOf(req *query.Request) (event.Stream, error) {
+	stream := func(conv []byte) (event.Stream, error) {
+		key, ok := event.ParseConversation(conv)
+		if !ok {
+			return 0, errors.New("no such conversation key")
+		}
+		return key.Stream(p.bus.Partitions()), nil
+	}
+	s, err := stream(query.Conversation(req))
+	if err != nil {
+		return 0, err
+	}
+	for _, asked := range req.GetPushes().GetAsked() {
+		if other, err := stream(asked.GetConversation()); err != nil {
+			return 0, err
+		} else if other != s {
+			return 0, errors.New("conversations of several streams")
 		}
 	}
-	if lists := all.GetLists(); lists != nil && len(asked) > 1 {
-		query.NewestFirst(lists, req.GetLists().GetLimit())
-	}
-	return p.encode(all)
+	return s, nil
 }
 
 func (st *stream) fansOut() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.term != nil
-}
-
-func conversationOf(req *query.Request) []byte {
-	switch body := req.Body.(type) {
-	case *query.Request_History:
-		return body.History.Conversation
-	case *query.Request_ByIds:
-		return body.ByIds.Conversation
-	case *query.Request_Head:
-		return body.Head.Conversation
-	}
-	return nil
 }
 
 func (p *Process) encode(m proto.Message) []byte {

@@ -35,7 +35,7 @@ func benchmarkApply(b *testing.B, nodes int) {
 		n := st.register(life, users)
 		for u := range uint32(users) {
 			if int(u)%nodes == i {
-				n.add(u+1, 1)
+				st.add(n, u+1, 1)
 			}
 		}
 	}

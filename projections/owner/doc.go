@@ -22,8 +22,23 @@
 // node lives it goes to. PEOPLE: everything goes to every node. Outcomes go to the
 // node whose life wrote the record.
 //
+// What happens in a group costs its owner as much as there are nodes, however many
+// members it has. In a term the owner knows the groups of every user, read at its
+// beginning and moved by the fold, and of each node and group the members who are
+// attached: the audience. A delivery names it by a number that grows with every
+// change. The node is told the whole once, after that what has changed, and keeps it
+// until its attach is renewed or nobody is left; a number that it does not know is a
+// hole. Who is removed is told so beside the audience, being in it no more.
+//
+// Pages of changes are made from the memberships at each position, and name the users
+// by lists.
+//
 // # Limits
 //
-// A frame is cut at a record boundary above 256 KiB, a page of changes above 512
-// KiB; both stay below NATS's max_payload. A node not heard for 10 s is forgotten.
+// A frame is cut at a record boundary above 256 KiB; an audience that it has no room
+// for goes ahead in a frame of its own. A page of changes is cut above 512 KiB, between
+// two events, also of one record. All stay below NATS's max_payload. Answers of several
+// timelines that do not fit into one message go in several. A node not heard for 10 s is
+// forgotten. What is passed on without being kept (relays) is worked off by two workers
+// with a bounded line before them, and in groups only up to 100 attached members.
 package owner

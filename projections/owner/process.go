@@ -29,7 +29,10 @@ const (
 	forgetAfter    = 10 * time.Second
 	frameSoftLimit = 256 << 10
 	pageSoftLimit  = 512 << 10
-	queryWorkers   = 8
+	pageLimit      = 768 << 10
+	// audienceSoftLimit is the size up to which an audience never gets a frame of its own.
+	audienceSoftLimit = 1 << 10
+	queryWorkers      = 8
 )
 
 // Config of a Process.
@@ -152,6 +155,7 @@ func (p *Process) Run(ctx context.Context) error {
 		{bus.OwnerSubject(own, "changes"), "", queryWorkers, p.changes},
 		{bus.OwnerSubject(own, "resync"), "", 2, p.resync},
 		{bus.OwnerSubject(own, "query"), "", queryWorkers, p.queryTimeline},
+		{bus.OwnerSubject(own, "relay"), "", relayWorkers, p.relay},
 	}
 	if st := p.streams[event.People]; st != nil {
 		services = append(services, service{bus.PeopleQuery, "views", queryWorkers, p.queryOne(st)})

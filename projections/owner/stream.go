@@ -35,6 +35,9 @@ type stream struct {
 	stopped   error                   // the view can't go on
 	interrupt context.CancelCauseFunc // ends the present Follow
 	buf       []byte
+	groups    memberships // timelines, in a term
+	moves     *moves      // while they are being read
+	numbers   uint64      // of audiences told
 }
 
 // node is one node life as a stream's owner knows it in the present term.
@@ -45,21 +48,32 @@ type node struct {
 	users   map[uint32]uint64 // attached users, and the counter of their attach
 	digest  uint64
 	counter uint64 // newest request that was applied
+	frames  uint64 // sent, so the number of the one that is being filled
 	next    frame.Frame
 	size    int
+
+	audiences map[uint32]*audience // by group, of those with attached members
 }
 
-func (n *node) add(user uint32, counter uint64) {
+// add attaches a user to a node; st.mu is held.
+func (st *stream) add(n *node, user uint32, counter uint64) {
 	if _, ok := n.users[user]; !ok {
 		n.digest ^= frame.UserDigest(user)
+		for _, group := range st.groups[user] {
+			n.joined(user, group)
+		}
 	}
 	n.users[user] = counter
 }
 
-func (n *node) remove(user uint32, counter uint64) {
+// remove detaches a user, unless that was asked for before its attach; st.mu is held.
+func (st *stream) remove(n *node, user uint32, counter uint64) {
 	if c, ok := n.users[user]; ok && c <= counter {
 		delete(n.users, user)
 		n.digest ^= frame.UserDigest(user)
+		for _, group := range st.groups[user] {
+			n.left(user, group)
+		}
 	}
 }
 
@@ -138,6 +152,7 @@ func (st *stream) endTerm() {
 	st.term = nil
 	clear(st.nodes)
 	st.order = nil
+	st.groups = nil
 }
 
 // wake tells whoever waits for the fold to move; st.mu is held.
@@ -270,18 +285,79 @@ func (st *stream) fanOut(ctx context.Context, lease *bus.Lease) bool {
 		st.p.log.Warn("fan-out waits: the view is not of this log", "view", st.fold.Name(), "err", err)
 		return pause(ctx, lease.Lost(), 100*time.Millisecond)
 	}
-	st.mu.Lock()
-	if st.resets != resets || st.stopped != nil {
+	groups, at, ok := st.readGroups(ctx, lease.Lost())
+	if !ok {
+		st.mu.Lock()
+		st.moves = nil
 		st.mu.Unlock()
+		return pause(ctx, lease.Lost(), 100*time.Millisecond)
+	}
+	if !st.begin(lease.Revision(), resets, groups, at) {
 		return true
 	}
-	st.starts++
-	start := st.starts
-	st.term = &frame.Term{Revision: lease.Revision(), Start: start}
-	st.nodes, st.order = map[event.ID]*node{}, nil
-	st.mu.Unlock()
-	st.p.log.Debug("fan-out begins", "view", st.fold.Name(), "revision", lease.Revision(), "start", start)
 	return st.waitUntil(ctx, lease.Lost(), func() bool { return st.resets != resets }) == nil
+}
+
+// begin begins a term with the groups as they were read at a position, and as they have
+// changed since. It does not where the view was reset meanwhile, or too much has changed.
+func (st *stream) begin(revision, resets uint64, groups memberships, at uint64) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	moves := st.moves
+	st.moves = nil
+	if st.resets != resets || st.stopped != nil || moves.users > movesLimit {
+		return false
+	}
+	for _, m := range moves.all {
+		if m.sequence > at {
+			groups.move(m.group, m.members)
+		}
+	}
+	st.groups = groups
+	st.starts++
+	st.term = &frame.Term{Revision: revision, Start: st.starts}
+	st.nodes, st.order = map[event.ID]*node{}, nil
+	st.p.log.Debug("fan-out begins", "view", st.fold.Name(), "revision", revision, "start", st.starts)
+	return true
+}
+
+// readGroups reads who is in which group, as of a committed position. What is folded
+// meanwhile is in st.moves when it returns.
+func (st *stream) readGroups(ctx context.Context, lost <-chan struct{}) (groups memberships, at uint64, ok bool) {
+	groups = memberships{}
+	st.mu.Lock()
+	st.moves = &moves{}
+	folded := st.folded
+	st.mu.Unlock()
+	if !st.s.IsConversation() {
+		return groups, 0, true
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-lost:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := st.view.WaitCommitted(ctx, folded)
+	if err == nil {
+		err = st.view.Read(func(r *view.Reader) error {
+			at = r.Sequence()
+			for user, group := range timeline.Memberships(r) {
+				groups[user] = append(groups[user], group)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			st.p.log.Warn("fan-out waits: the groups were not read", "view", st.fold.Name(), "err", err)
+		}
+		return nil, 0, false
+	}
+	return groups, at, true
 }
 
 // ofThisLog compares the record at the fold's position with the log's own: a view whose
@@ -303,10 +379,10 @@ func (st *stream) apply(batch []bus.Recorded) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	applied, err := st.view.Apply(batch)
+	for i := range applied {
+		st.route(&applied[i])
+	}
 	if st.term != nil {
-		for i := range applied {
-			st.route(&applied[i])
-		}
 		for _, n := range st.order {
 			if len(n.next.Outcomes) > 0 || len(n.next.Deliveries) > 0 {
 				st.send(n, applied[len(applied)-1].Sequence)
@@ -323,7 +399,7 @@ func (st *stream) apply(batch []bus.Recorded) error {
 // route puts one record's outcomes and deliveries into the frames they belong to;
 // st.mu is held.
 func (st *stream) route(a *view.Applied) {
-	if a.Repeated || len(st.nodes) == 0 {
+	if a.Repeated {
 		return
 	}
 	if n := st.nodes[a.Writer]; n != nil {
@@ -336,6 +412,12 @@ func (st *stream) route(a *view.Applied) {
 	}
 	for i := range a.Effects {
 		e := &a.Effects[i]
+		if e.Members != nil {
+			st.move(a.Sequence, e)
+		}
+		if len(st.order) == 0 {
+			continue
+		}
 		for k, d := range e.Deliveries {
 			st.audience(e, k, d)
 		}
@@ -351,14 +433,15 @@ func (st *stream) route(a *view.Applied) {
 func (st *stream) audience(e *view.Effect, k int, d *frame.Delivery) {
 	switch {
 	case st.s.IsConversation():
-		lower, higher := timeline.Concerns(d)
+		c := timeline.ConcernOf(e, d)
+		if c.Group != 0 {
+			st.deliverGroup(c, e, d)
+			return
+		}
 		for _, n := range st.order {
-			if _, ok := n.users[lower]; !ok {
-				if _, ok := n.users[higher]; !ok {
-					continue
-				}
+			if n.has(c.First) || n.has(c.Second) {
+				n.deliver(d)
 			}
-			n.deliver(d)
 		}
 	case k < len(e.Routes) && !e.Routes[k].All:
 		for _, life := range e.Routes[k].Lives {
@@ -373,9 +456,37 @@ func (st *stream) audience(e *view.Effect, k int, d *frame.Delivery) {
 	}
 }
 
+// has tells whether a user is attached; user 0 never is.
+func (n *node) has(user uint32) bool {
+	_, ok := n.users[user]
+	return ok
+}
+
 func (n *node) deliver(d *frame.Delivery) {
 	n.next.Deliveries = append(n.next.Deliveries, d)
-	n.size += 96 + len(d.GetMessage().GetBody())
+	n.size += deliveryBytes(d)
+}
+
+// deliveryBytes is about what a delivery takes in a frame or a page.
+func deliveryBytes(d *frame.Delivery) int {
+	size := 96
+	switch b := d.GetBody().(type) {
+	case *frame.Delivery_Message:
+		size += len(b.Message.GetBody())
+	case *frame.Delivery_MessageChange:
+		size += len(b.MessageChange.GetBody())
+	case *frame.Delivery_GroupChange:
+		size += len(b.GroupChange.GetName()) + len(b.GroupChange.GetAvatarUrl())
+	case *frame.Delivery_FileOffer:
+		size += len(b.FileOffer.GetName())
+	case *frame.Delivery_PersonChanged:
+		c := b.PersonChanged
+		size += len(c.GetFriend().GetText()) + len(c.GetDirectory().GetSignature()) + len(c.GetDirectory().GetAvatarUrl())
+	}
+	if a := d.GetAudience(); a != nil {
+		size += audienceBytes(a)
+	}
+	return size
 }
 
 // deliverPart delivers what one record may bring more of than fits into a frame: a
@@ -397,6 +508,17 @@ func (st *stream) deliverPart(n *node, d *frame.Delivery) {
 // send closes the node's frame at position to and pushes it; st.mu is held.
 func (st *stream) send(n *node, to uint64) {
 	f := &n.next
+	st.push(n, f, to)
+	n.to, n.parts = to, 0
+	n.size = 0
+	n.frames++
+	clear(f.Outcomes)
+	clear(f.Deliveries)
+	f.Outcomes, f.Deliveries = f.Outcomes[:0], f.Deliveries[:0]
+}
+
+// push sends one frame of the node's from where the last one ended.
+func (st *stream) push(n *node, f *frame.Frame, to uint64) {
 	f.Stream, f.Term, f.From, f.To, f.Parts = uint32(st.s), st.term, n.to, to, n.parts
 	epoch := st.view.Epoch()
 	f.Epoch = epoch[:]
@@ -409,11 +531,6 @@ func (st *stream) send(n *node, to uint64) {
 		// The node finds the hole by the next frame or heartbeat and refills.
 		st.p.log.Warn("frame not sent", "view", st.fold.Name(), "life", n.life, "err", err)
 	}
-	n.to, n.parts = to, 0
-	n.size = 0
-	clear(f.Outcomes)
-	clear(f.Deliveries)
-	f.Outcomes, f.Deliveries = f.Outcomes[:0], f.Deliveries[:0]
 	if cap(st.buf) > 4*frameSoftLimit {
 		st.buf = nil
 	}
@@ -422,7 +539,7 @@ func (st *stream) send(n *node, to uint64) {
 // register makes a node anew at the fold's position; st.mu is held.
 func (st *stream) register(life event.ID, users int) *node {
 	st.forgetLocked(life)
-	n := &node{life: life, to: st.folded, users: make(map[uint32]uint64, users)}
+	n := &node{life: life, to: st.folded, users: make(map[uint32]uint64, users), frames: 1, audiences: map[uint32]*audience{}}
 	st.nodes[life] = n
 	st.order = append(st.order, n)
 	return n

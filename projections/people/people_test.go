@@ -69,9 +69,48 @@ func text(e view.Effect) string {
 		if p.Friends {
 			what = " friends"
 		}
+		if f := p.Friend; f != nil {
+			what += friendText(f)
+		}
+		if d := p.Directory; d != nil {
+			what += " directory"
+			if d.AvatarUrl != nil {
+				what += " avatar " + *d.AvatarUrl
+			}
+			if d.Signature != nil {
+				what += " signature " + *d.Signature
+			}
+			if d.Departments {
+				what += " departments"
+			}
+			if d.Keys {
+				what += " keys"
+			}
+		}
 		who = append(who, fmt.Sprint(p.User, what))
 	}
+	if len(who) == 0 {
+		return "nobody"
+	}
 	return "tells " + strings.Join(who, ", ")
+}
+
+// friendText is " <kind> <other>", with "own" for who did it and "asked" for who had asked.
+func friendText(f *frame.FriendChange) string {
+	s := " " + strings.ToLower(strings.TrimPrefix(f.Kind.String(), "KIND_")) + fmt.Sprint(" ", f.Other)
+	if f.Own {
+		s += " own"
+	}
+	if f.Outgoing {
+		s += " asked"
+	}
+	if f.Text != "" {
+		s += " " + f.Text
+	}
+	if len(f.Session) > 0 {
+		s += fmt.Sprintf(" by %x", f.Session[15])
+	}
+	return s
 }
 
 func TestWhatEventsComeTo(t *testing.T) {
@@ -125,9 +164,9 @@ func TestWhatEventsComeTo(t *testing.T) {
 			{befriended(1, 1), "malformed"},
 			{befriended(0, 1), "malformed"},
 			{unfriended(1, 2), "no_effect"},
-			{befriended(1, 2), "tells 1 friends, 2 friends"},
+			{befriended(1, 2), "tells 1 friends friends 2, 2 friends friends 1"},
 			{befriended(1, 2), "no_effect"},
-			{unfriended(1, 2), "tells 1 friends, 2 friends"},
+			{unfriended(1, 2), "tells 1 friends removed 2, 2 friends removed 1"},
 			{unfriended(1, 2), "no_effect"},
 		}},
 	}
@@ -333,6 +372,9 @@ func TestOtherQuestionsAreRefused(t *testing.T) {
 	v, _ := projectiontest.Fold(t, New(), nil)
 	for _, q := range []*query.Request{
 		{Body: &query.Request_Lives{}},
+		{Body: &query.Request_Relations{Relations: &query.Relations{Others: make([]uint32, MaxUsers+1)}}},
+		{Body: &query.Request_Relations{Relations: &query.Relations{Others: []uint32{1}, Users: []uint32{1, 2}}}},
+		{Body: &query.Request_Devices{Devices: &query.Devices{Users: make([]uint32, MaxDevices+1)}}},
 		{Body: &query.Request_Accounts{Accounts: &query.Accounts{Users: make([]uint32, MaxUsers+1)}}},
 		{},
 	} {

@@ -392,6 +392,14 @@ func sameEffects(t TB, got, want []view.Applied) {
 
 func sameEffect(a, b view.Effect) bool {
 	return a.Void == b.Void && a.ID == b.ID && a.FirstID == b.FirstID && string(a.Stored) == string(b.Stored) &&
+		a.Group == b.Group && sameMembers(a.Members, b.Members) &&
 		slices.EqualFunc(a.Deliveries, b.Deliveries, func(x, y *frame.Delivery) bool { return proto.Equal(x, y) }) &&
 		slices.EqualFunc(a.Routes, b.Routes, func(x, y view.Route) bool { return x.All == y.All && slices.Equal(x.Lives, y.Lives) })
+}
+
+func sameMembers(a, b *view.Members) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return slices.Equal(a.Joined, b.Joined) && slices.Equal(a.Left, b.Left)
 }

@@ -21,15 +21,26 @@ const (
 	MaxCount = 1000
 	// MaxEntries is the most rows that one Lists gives; the oldest are left out.
 	MaxEntries = 5000
+	// MaxGroups is the most groups that one GroupList gives; there are more pages.
+	MaxGroups = 1000
+	// MaxFiles is the most files that one Files gives; the oldest are left out: they may be
+	// long gone from the store, which tells nobody.
+	MaxFiles = 1000
+	// MaxPushes is the most messages that one Pushes looks for; the rest is asked again.
+	MaxPushes = 100
+	// PushBlock is how many members of a message's position are of one block of its
+	// recipients.
+	PushBlock = 500
 	// MaxBytes is the most bytes of bodies that one answer gives, and what 0 means.
 	// At least one message is given however large it is.
 	// In Lists the messages of older rows come without bodies once it is spent.
 	MaxBytes = 512 << 10
 )
 
-// Answer answers the timeline's questions from one committed state: Lists,
-// History, ByIds and Head; any other is a bad request. Who is no party of a
-// conversation gets an empty answer, as if it was not there.
+// Answer answers the timeline's questions from one committed state; any other is a bad
+// request. Who is no party of a conversation or no member of a group (any more) gets an
+// empty answer, as if it was not there. Of a group a member sees what was written since
+// he joined, last. Which timelines a question is put to is not looked at.
 func (t *Timeline) Answer(r *view.Reader, q *query.Request) *query.Answer {
 	a := &query.Answer{At: []*query.AtLeast{r.At(t.Stream())}}
 	switch b := q.GetBody().(type) {
@@ -41,17 +52,36 @@ func (t *Timeline) Answer(r *view.Reader, q *query.Request) *query.Answer {
 		a.Body = &query.Answer_Messages{Messages: byIDs(r, b.ByIds)}
 	case *query.Request_Head:
 		a.Body = &query.Answer_Head{Head: head(r, b.Head)}
+	case *query.Request_GroupState:
+		a.Body = &query.Answer_Group{Group: groupState(r, b.GroupState)}
+	case *query.Request_GroupList:
+		a.Body = &query.Answer_GroupList{GroupList: groupList(r, b.GroupList)}
+	case *query.Request_Sync:
+		a.Body = &query.Answer_Sync{Sync: t.sync(r, b.Sync, MaxBytes, maxSyncChanges)}
+	case *query.Request_Receipts:
+		a.Body = &query.Answer_Receipts{Receipts: receipts(r, b.Receipts)}
+	case *query.Request_Blocks:
+		a.Body = &query.Answer_Users{Users: blocks(r, b.Blocks.GetUser())}
+	case *query.Request_Files:
+		a.Body = &query.Answer_Files{Files: files(r, b.Files)}
+	case *query.Request_Edits:
+		a.Body = &query.Answer_Edits{Edits: edits(r, b.Edits)}
+	case *query.Request_Pushes:
+		a.Body = &query.Answer_Pushes{Pushes: pushes(r, b.Pushes)}
+	case *query.Request_UnreadTotals:
+		a.Body = &query.Answer_UnreadTotals{UnreadTotals: unreadTotals(r, b.UnreadTotals.GetUsers())}
 	default:
 		a.Code, a.Error = query.Code_CODE_BAD_REQUEST, "not a question for a timeline"
 	}
 	return a
 }
 
-// lists reads a user's conversations, newest first.
+// lists reads a user's conversations, newest first. A group whose entry its user has
+// taken away counts as unread all the same.
 func lists(r *view.Reader, q *query.Lists) *query.ListsAnswer {
 	type row struct {
-		key    event.ConversationKey
-		cursor uint32
+		key event.ConversationKey
+		member
 		conversation
 	}
 	var rows []row
@@ -67,10 +97,14 @@ func lists(r *view.Reader, q *query.Lists) *query.ListsAnswer {
 			continue
 		}
 		m := parseMember(r.Get(memberBucket, key.number(conv, q.User)))
-		if m.removed || q.UnreadOnly && c.head <= m.cursor {
+		if q.UnreadOnly {
+			if c.head <= m.cursor || m.removed && conv.IsDirect() {
+				continue
+			}
+		} else if !m.listed(&c) {
 			continue
 		}
-		rows = append(rows, row{conv, m.cursor, c})
+		rows = append(rows, row{conv, m, c})
 	}
 	slices.SortStableFunc(rows, func(a, b row) int { return int(int64(b.updated) - int64(a.updated)) })
 	limit := MaxEntries
@@ -81,13 +115,17 @@ func lists(r *view.Reader, q *query.Lists) *query.ListsAnswer {
 	left := MaxBytes
 	out := &query.ListsAnswer{Entries: make([]*query.ListEntry, 0, len(rows))}
 	for _, c := range rows {
-		latest := readMessage(r, c.key, c.head)
-		if left -= len(latest.GetBody()); left < 0 && latest != nil {
-			latest.Body = nil
+		var latest *query.Message
+		if row := r.Get(messageBucket, key.number(c.key, c.head)); row != nil {
+			m := parseMessage(row)
+			if left -= len(m.body); left < 0 {
+				m.body = nil // before it is copied
+			}
+			latest = toQuery(c.head, &m)
 		}
 		out.Entries = append(out.Entries, &query.ListEntry{
 			Conversation: c.key[:], Head: c.head, Cursor: c.cursor, Updated: c.updated,
-			Latest: latest,
+			Latest: latest, Shielded: c.shielded,
 		})
 	}
 	return out
@@ -106,8 +144,12 @@ func ask(r *view.Reader, conv []byte, user uint32) (a asked, ok bool) {
 	}
 	a.conversation = parseConversation(r.Get(conversationBucket, conv))
 	a.member = parseMember(r.Get(memberBucket, new(keyBuf).number(a.key, user)))
-	return a, len(a.intervals) > 0
+	return a, a.present()
 }
+
+// sees tells whether the asker may read the message of an id: of a group only those
+// since he joined, last.
+func (a *asked) sees(id uint32) bool { return id > a.base && id <= a.head }
 
 // collect adds messages until a limit is met; the first one always fits.
 type collect struct {
@@ -139,11 +181,12 @@ func history(r *view.Reader, q *query.History) *query.MessagesAnswer {
 		if len(k) != 13 || event.ConversationKey(k[:9]) != a.key {
 			break
 		}
-		m := parseMessage(row)
-		if !a.sees(m.sequence) {
-			continue
+		id := be.Uint32(k[9:])
+		if !a.sees(id) {
+			break
 		}
-		if !c.add(be.Uint32(k[9:]), &m) {
+		m := parseMessage(row)
+		if !c.add(id, &m) {
 			break
 		}
 	}
@@ -161,12 +204,11 @@ func byIDs(r *view.Reader, q *query.ByIds) *query.MessagesAnswer {
 	ids = slices.Compact(ids)
 	var key keyBuf
 	for _, id := range slices.Backward(ids) {
-		row := r.Get(messageBucket, key.number(a.key, id))
-		if row == nil {
+		if !a.sees(id) {
 			continue
 		}
-		m := parseMessage(row)
-		if a.sees(m.sequence) && !c.add(id, &m) {
+		m := parseMessage(r.Get(messageBucket, key.number(a.key, id)))
+		if !c.add(id, &m) {
 			break
 		}
 	}
@@ -198,5 +240,8 @@ func readMessage(r *view.Reader, key event.ConversationKey, id uint32) *query.Me
 }
 
 func toQuery(id uint32, m *message) *query.Message {
-	return &query.Message{Id: id, From: m.from, Created: m.created, Type: m.kind, Body: clone(m.body)}
+	return &query.Message{
+		Id: id, From: m.from, Created: m.created, Type: m.kind, Body: clone(m.body),
+		Recalled: m.recalled, Edits: m.edits, Missing: m.missing, ClientMessageId: clone(m.clientID),
+	}
 }

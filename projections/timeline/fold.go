@@ -11,7 +11,7 @@ import (
 )
 
 // Format is the version of the rows.
-const Format = 1
+const Format = 3
 
 // repeatDaysKept is how many days before the fold clock's own the repeat index
 // goes back.
@@ -41,7 +41,10 @@ func (t *Timeline) Stream() event.Stream { return event.ConversationStream(t.par
 
 // Buckets of its view.
 func (t *Timeline) Buckets() []string {
-	return []string{conversationBucket, memberBucket, messageBucket, userBucket, stateBucket, repeatPrefix + "*"}
+	return []string{
+		conversationBucket, memberBucket, messageBucket, userBucket, leftBucket, blockBucket, groupBucket,
+		changeBucket, editBucket, touchedBucket, taskBucket, fileBucket, stateBucket, repeatPrefix + "*",
+	}
 }
 
 // FillPercent packs messages tightly: most are appended at the end of their
@@ -56,6 +59,7 @@ func (t *Timeline) FillPercent(bucket string) float64 {
 // Apply folds one record.
 func (t *Timeline) Apply(tx *view.Tx, sequence uint64, rec *event.Record) []view.Effect {
 	f := folding{tx: tx, sequence: sequence, effects: make([]view.Effect, len(rec.Events))}
+	f.alone = len(rec.Events) == 1
 	f.clock = int64(be64(tx.Get(stateBucket, keyClock)))
 	before := f.clock
 	for i, ev := range rec.Events {
@@ -75,6 +79,7 @@ type folding struct {
 	tx       *view.Tx
 	sequence uint64
 	effects  []view.Effect
+	alone    bool  // the record's only event
 	clock    int64 // ms
 
 	// of the event at hand
@@ -119,8 +124,31 @@ func (f *folding) event(ev *event.Event, e *view.Effect) {
 		f.entryRemoved(body.SessionEntryRemoved, e)
 	case *event.Event_BlockChanged:
 		f.blockChanged(body.BlockChanged, e)
+	case *event.Event_GroupCreated:
+		f.groupCreated(body.GroupCreated, e)
+	case *event.Event_GroupMembersChanged:
+		f.groupMembersChanged(body.GroupMembersChanged, e)
+	case *event.Event_GroupChanged:
+		f.groupChanged(body.GroupChanged, e)
+	case *event.Event_GroupShieldSet:
+		f.groupShieldSet(body.GroupShieldSet, e)
+	case *event.Event_MessageRecalled:
+		f.messageRecalled(body.MessageRecalled, e)
+	case *event.Event_MessageEdited:
+		f.messageEdited(body.MessageEdited, e)
+	case *event.Event_DeliveredAdvanced:
+		f.deliveredAdvanced(body.DeliveredAdvanced, e)
+	case *event.Event_MessageImported:
+		f.messageImported(body.MessageImported, e)
+	case *event.Event_FileOffered:
+		f.fileOffered(body.FileOffered, e)
+	case *event.Event_FileRemoved:
+		f.fileRemoved(body.FileRemoved, e)
 	}
 }
+
+// place of the event at hand.
+func (f *folding) place() uint64 { return placeOf(f.sequence, f.index) }
 
 // tick moves the fold clock and drops the days that became too old.
 func (f *folding) tick() {
@@ -144,11 +172,42 @@ func (f *folding) putConversation(key event.ConversationKey, c *conversation) {
 	f.tx.Put(conversationBucket, key[:], f.row)
 }
 
+// touch notes that a conversation has changed for all its parties. Its row is written
+// by the caller.
+func (f *folding) touch(key event.ConversationKey, c *conversation) {
+	if key.IsDirect() && (c.changed == 0 || c.changed>>stripeBits != f.sequence>>stripeBits) {
+		lower, higher := key.Parties()
+		f.stripe(key, lower)
+		f.stripe(key, higher)
+	}
+	c.changed = f.sequence
+}
+
+// stripe notes in which stripe a direct conversation has changed for one of its parties.
+func (f *folding) stripe(key event.ConversationKey, user uint32) {
+	var stripe [4]byte
+	be.PutUint32(stripe[:], uint32(f.sequence>>stripeBits))
+	f.tx.Put(userBucket, f.key.user(user, key), stripe[:])
+}
+
 func (f *folding) member(key event.ConversationKey, user uint32) member {
 	return parseMember(f.tx.Get(memberBucket, f.key.number(key, user)))
 }
 
+func (f *folding) isMember(key event.ConversationKey, user uint32) bool {
+	m := f.member(key, user)
+	return m.present()
+}
+
 func (f *folding) putMember(key event.ConversationKey, user uint32, m *member) {
+	if !key.IsDirect() {
+		m.changed = f.sequence
+	}
+	f.putMemberRow(key, user, m)
+}
+
+// putMemberRow writes what is no change to a group's member himself.
+func (f *folding) putMemberRow(key event.ConversationKey, user uint32, m *member) {
 	f.row = m.append(f.row[:0])
 	f.tx.Put(memberBucket, f.key.number(key, user), f.row)
 }
@@ -160,32 +219,44 @@ func (f *folding) messageSent(m *event.MessageSent, e *view.Effect) {
 		e.Void = frame.Void_VOID_MALFORMED
 		return
 	}
-	if !key.IsDirect() {
-		// Nobody is a member of a group before groups are events of their own.
-		e.Void = frame.Void_VOID_NOT_PARTY
-		if system {
-			e.Void = frame.Void_VOID_MALFORMED
+	// The two parties of a direct conversation; of a group the sender alone, as a
+	// message costs nothing per member.
+	var users [2]uint32
+	var members [2]member
+	n := 2
+	if key.IsDirect() {
+		if key.Peer(m.From) == 0 && !system {
+			e.Void = frame.Void_VOID_NOT_PARTY
+			return
 		}
-		return
-	}
-	party := key.Peer(m.From) != 0
-	if !party && !system {
-		e.Void = frame.Void_VOID_NOT_PARTY
-		return
-	}
-	lower, higher := key.Parties()
-	members := [2]member{f.member(key, lower), f.member(key, higher)}
-	if (members[0].blocks || members[1].blocks) && !system {
-		e.Void = frame.Void_VOID_BLOCKED
-		return
+		users[0], users[1] = key.Parties()
+		members[0], members[1] = f.member(key, users[0]), f.member(key, users[1])
+		if (members[0].blocks || members[1].blocks) && !system {
+			e.Void = frame.Void_VOID_BLOCKED
+			return
+		}
+	} else {
+		users[0], members[0], n = m.From, f.member(key, m.From), 1
+		if !members[0].present() {
+			n = 0
+			if !system {
+				e.Void = frame.Void_VOID_NOT_PARTY
+				return
+			}
+			if g := f.group(key); !g.alive() {
+				e.Void = frame.Void_VOID_MALFORMED
+				return
+			}
+		}
+		e.Group = key.GroupID()
 	}
 	c := f.conversation(key)
 	if first := f.repeatOf(key, &c, m); first != 0 {
-		e.Void, e.FirstID = frame.Void_VOID_REPEAT, first
+		e.Void, e.FirstID, e.Group = frame.Void_VOID_REPEAT, first, 0
 		return
 	}
 	if c.head == math.MaxUint32 {
-		e.Void = frame.Void_VOID_MALFORMED
+		e.Void, e.Group = frame.Void_VOID_MALFORMED, 0
 		return
 	}
 
@@ -196,18 +267,21 @@ func (f *folding) messageSent(m *event.MessageSent, e *view.Effect) {
 		c.opened = f.sequence
 	}
 	f.remember(key, &c, m)
+	f.touch(key, &c)
 	f.putConversation(key, &c)
-	for i, user := range [2]uint32{lower, higher} {
+	for i, user := range users[:n] {
 		mb := &members[i]
-		changed := opens || mb.removed
+		own := user == m.From && !system
+		changed := opens
 		if opens {
-			mb.intervals = append(mb.intervals, interval{joined: f.sequence})
-			f.tx.Put(userBucket, f.key.user(user, key), nil)
+			mb.intervals = append(mb.intervals, interval{joined: f.place()})
 		}
-		mb.removed = false
-		if user == m.From && m.Origin == event.Origin_ORIGIN_CLIENT {
-			mb.cursor = c.head
-			changed = true
+		// A group comes back into the list of who writes there, not of all.
+		if mb.removed && (own || key.IsDirect()) {
+			mb.removed, changed = false, true
+		}
+		if own && m.Origin == event.Origin_ORIGIN_CLIENT {
+			mb.cursor, changed = c.head, true
 		}
 		if changed {
 			f.putMember(key, user, mb)
@@ -215,7 +289,7 @@ func (f *folding) messageSent(m *event.MessageSent, e *view.Effect) {
 	}
 	row := message{
 		sequence: f.sequence, index: f.index, from: m.From, created: uint32(f.at / 1000), kind: m.Type,
-		session: m.Session, keyID: m.KeyId, body: m.Body,
+		session: m.Session, clientID: m.ClientMessageId, keyID: m.KeyId, body: m.Body,
 	}
 	f.row = row.append(f.row[:0])
 	f.tx.Put(messageBucket, f.key.number(key, c.head), f.row)
@@ -225,6 +299,9 @@ func (f *folding) messageSent(m *event.MessageSent, e *view.Effect) {
 	t := f.tell(e)
 	t.message.Conversation, t.message.Id, t.message.From = m.Conversation, c.head, m.From
 	t.message.Created, t.message.Type, t.message.Body, t.message.Session = row.created, m.Type, m.Body, m.Session
+	if len(m.ClientMessageId) == 16 {
+		t.message.ClientMessageId = m.ClientMessageId
+	}
 	t.body.Message = &t.message
 	t.delivery.Body = &t.body
 }
@@ -267,11 +344,35 @@ func (f *folding) readAdvanced(r *event.ReadAdvanced, e *view.Effect) {
 	}
 	m.cursor = cursor
 	f.putMember(key, r.User, &m)
+	f.touchOfTwo(key, &c)
 	e.ID = cursor
-	e.Stored = f.storeControl(storedRead, key, r.User, r.Session)
+	kind := byte(storedRead)
+	if f.receipts(key) {
+		kind, e.Group = storedReadGroup, key.GroupID()
+	}
+	e.Stored = f.storeControl(kind, key, r.User, r.Session)
 	f.tell(e).delivery.Body = &frame.Delivery_Read{Read: &frame.Read{
 		Conversation: r.Conversation, User: r.User, MsgId: cursor, Session: r.Session,
 	}}
+}
+
+// receiptMembers is the size of a group up to which its members hear how far the others
+// have read.
+const receiptMembers = 100
+
+// receipts tells whether the conversation is a group whose members hear of each other's
+// reading.
+func (f *folding) receipts(key event.ConversationKey) bool {
+	return !key.IsDirect() && groupMembers(f.tx.Get(groupBucket, key[:])) <= receiptMembers
+}
+
+// touchOfTwo notes what a party of two has done. Members of a group have it in their
+// own rows, so that the others need not look.
+func (f *folding) touchOfTwo(key event.ConversationKey, c *conversation) {
+	if key.IsDirect() && c.opened != 0 {
+		f.touch(key, c)
+		f.putConversation(key, c)
+	}
 }
 
 func (f *folding) entryRemoved(r *event.SessionEntryRemoved, e *view.Effect) {
@@ -281,44 +382,27 @@ func (f *folding) entryRemoved(r *event.SessionEntryRemoved, e *view.Effect) {
 	}
 	c := f.conversation(key)
 	m := f.member(key, r.User)
-	if c.opened == 0 || m.removed {
+	if !m.listed(&c) {
 		e.Void = frame.Void_VOID_NO_EFFECT
 		return
 	}
 	m.removed = true
 	m.cursor = c.head
 	f.putMember(key, r.User, &m)
+	f.touchOfTwo(key, &c)
 	e.Stored = f.storeControl(storedRemoved, key, r.User, r.Session)
 	f.tell(e).delivery.Body = &frame.Delivery_EntryRemoved{EntryRemoved: &frame.EntryRemoved{
 		Conversation: r.Conversation, User: r.User, Session: r.Session,
 	}}
 }
 
-func (f *folding) blockChanged(b *event.BlockChanged, e *view.Effect) {
-	if key, ok := event.ParseConversation(b.Conversation); ok && !key.IsDirect() {
-		e.Void = frame.Void_VOID_MALFORMED
-		return
-	}
-	key, ok := f.party(b.Conversation, b.User, e)
-	if !ok {
-		return
-	}
-	m := f.member(key, b.User)
-	if m.blocks == b.Blocked {
-		e.Void = frame.Void_VOID_NO_EFFECT
-		return
-	}
-	m.blocks = b.Blocked
-	f.putMember(key, b.User, &m)
-}
-
-// party reads the key and checks that the user is one of its parties.
+// party reads the key and checks that the user is one of its parties, or a member now.
 func (f *folding) party(conversation []byte, user uint32, e *view.Effect) (event.ConversationKey, bool) {
 	key, ok := event.ParseConversation(conversation)
 	switch {
 	case !ok || user == 0:
 		e.Void = frame.Void_VOID_MALFORMED
-	case !key.IsDirect() || key.Peer(user) == 0:
+	case key.IsDirect() && key.Peer(user) == 0, !key.IsDirect() && !f.isMember(key, user):
 		e.Void = frame.Void_VOID_NOT_PARTY
 	default:
 		return key, true

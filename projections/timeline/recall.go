@@ -7,11 +7,19 @@ import (
 )
 
 // What Effect.Stored begins with; then come the conversation's 9 bytes, and for
-// the controls the user 4 and the session (16 bytes or none).
+// the controls the user 4 and the session (16 bytes or none). Of a group's change the
+// kinds (bits 1) come before the user.
 const (
-	storedMessage = 'm'
-	storedRead    = 'r'
-	storedRemoved = 'e'
+	storedMessage   = 'm'
+	storedRead      = 'r'
+	storedReadGroup = 'R' // told to all members
+	storedRemoved   = 'e'
+	storedGroup     = 'g'
+	storedChange    = 'c' // session (16 bytes or none)
+	storedDelivered = 'd'
+	storedBlocked   = 'b'
+	storedUnblocked = 'u'
+	storedFile      = 'f' // receiver 4, task
 )
 
 func (f *folding) storeControl(kind byte, key event.ConversationKey, user uint32, session []byte) []byte {
@@ -25,27 +33,105 @@ func (f *folding) storeControl(kind byte, key event.ConversationKey, user uint32
 	return f.keep(b)
 }
 
-// StoredConcerns tells the users whom a stored effect concerns, 0 where there is
-// no second one; first is 0 when there is nothing to tell. It asks no view, so it
-// sorts out what Recall need not be called for.
-func StoredConcerns(e view.StoredEffect) (first, second uint32) {
-	d := view.Decode(e.Stored)
-	kind := d.Byte()
-	key, ok := event.ParseConversation(d.Take(9))
-	switch {
-	case !ok:
-	case kind == storedMessage:
-		return key.Parties()
-	case kind == storedRead || kind == storedRemoved:
-		return d.Uint32(), 0
-	}
-	return 0, 0
+// Concern is who has to hear of something: up to two users, or the members of a group.
+type Concern struct {
+	First, Second uint32 // 0: nobody
+	Group         uint32 // its members at the position
+	Leavers       bool   // and who ceased to be one at it
 }
 
-// Recall makes the delivery of an effect again, nil when there is nothing to
-// tell. A cursor that has moved on since is given where it is now. The delivery is
-// a copy and outlives the reader.
-func Recall(r *view.Reader, sequence uint64, index int, e view.StoredEffect) *frame.Delivery {
+// None tells that there is nothing to tell anybody.
+func (c Concern) None() bool { return c.First == 0 && c.Group == 0 }
+
+// ConcernOf tells whom a live delivery of an effect concerns.
+func ConcernOf(e *view.Effect, d *frame.Delivery) Concern {
+	if e.Group != 0 {
+		return Concern{Group: e.Group, Leavers: tellsLeavers(d)}
+	}
+	switch b := d.GetBody().(type) {
+	case *frame.Delivery_Message:
+		return concernOfTwo(b.Message.GetConversation())
+	case *frame.Delivery_Read:
+		return concernOfTwoOr(b.Read.GetConversation(), b.Read.GetUser())
+	case *frame.Delivery_EntryRemoved:
+		return Concern{First: b.EntryRemoved.GetUser()}
+	case *frame.Delivery_MessageChange:
+		return concernOfTwo(b.MessageChange.GetConversation())
+	case *frame.Delivery_Receipt:
+		return concernOfTwo(b.Receipt.GetConversation())
+	case *frame.Delivery_BlockChange:
+		return Concern{First: b.BlockChange.GetUser()}
+	case *frame.Delivery_FileOffer:
+		return Concern{First: b.FileOffer.GetTo()}
+	}
+	return Concern{}
+}
+
+// tellsLeavers tells a delivery that also goes to those who are no members any more by
+// it, of an effect with several.
+func tellsLeavers(d *frame.Delivery) bool {
+	switch d.GetGroupChange().GetKind() {
+	case frame.GroupChange_KIND_REMOVED, frame.GroupChange_KIND_DISSOLVED:
+		return true
+	}
+	return false
+}
+
+func concernOfTwo(conversation []byte) (c Concern) {
+	if key, ok := event.ParseConversation(conversation); ok && key.IsDirect() {
+		c.First, c.Second = key.Parties()
+	}
+	return c
+}
+
+// concernOfTwoOr is the parties of a direct conversation; of a group the user alone.
+func concernOfTwoOr(conversation []byte, user uint32) Concern {
+	if c := concernOfTwo(conversation); c.First != 0 {
+		return c
+	}
+	return Concern{First: user}
+}
+
+// StoredConcern tells whom a stored effect concerns. It asks no view, so it sorts out
+// what Deliveries need not be called for. Of a group's change it is the concern of all
+// its deliveries together; Of tells that of each.
+func StoredConcern(e view.StoredEffect) Concern {
+	d := view.Decode(e.Stored)
+	kind := d.Byte()
+	conversation := d.Take(9)
+	key, ok := event.ParseConversation(conversation)
+	if !ok {
+		return Concern{}
+	}
+	switch kind {
+	case storedMessage, storedChange, storedDelivered:
+		if key.IsDirect() {
+			return concernOfTwo(conversation)
+		}
+		return Concern{Group: key.GroupID()}
+	case storedRead:
+		return concernOfTwoOr(conversation, d.Uint32())
+	case storedReadGroup:
+		return Concern{Group: key.GroupID()}
+	case storedRemoved, storedBlocked, storedUnblocked, storedFile:
+		return Concern{First: d.Uint32()}
+	case storedGroup:
+		leavers := kindBits(frame.GroupChange_KIND_REMOVED) | kindBits(frame.GroupChange_KIND_DISSOLVED)
+		return Concern{Group: key.GroupID(), Leavers: d.Byte()&leavers != 0}
+	}
+	return Concern{}
+}
+
+// Of is the concern of one delivery of the effect.
+func (c Concern) Of(d *frame.Delivery) Concern {
+	c.Leavers = c.Leavers && tellsLeavers(d)
+	return c
+}
+
+// Deliveries makes those of an effect again, none when there is nothing to tell (any
+// more). What has changed since is given as it is now: a cursor that has moved on, a
+// message that was edited or recalled. They are copies and outlive the reader.
+func Deliveries(r *view.Reader, sequence uint64, index int, e view.StoredEffect) []*frame.Delivery {
 	d := view.Decode(e.Stored)
 	kind := d.Byte()
 	key, ok := event.ParseConversation(d.Take(9))
@@ -53,7 +139,8 @@ func Recall(r *view.Reader, sequence uint64, index int, e view.StoredEffect) *fr
 		return nil
 	}
 	out := &frame.Delivery{Sequence: sequence, Index: uint32(index)}
-	if kind == storedMessage {
+	switch kind {
+	case storedMessage:
 		row := r.Get(messageBucket, new(keyBuf).number(key, e.ID))
 		if row == nil {
 			return nil
@@ -61,38 +148,49 @@ func Recall(r *view.Reader, sequence uint64, index int, e view.StoredEffect) *fr
 		m := parseMessage(row)
 		out.Body = &frame.Delivery_Message{Message: &frame.Message{
 			Conversation: key[:], Id: e.ID, From: m.from, Created: m.created, Type: m.kind,
-			Body: clone(m.body), Session: clone(m.session),
+			Body: clone(m.body), Session: clone(m.session), ClientMessageId: clone(m.clientID),
+			Recalled: m.recalled, Edits: m.edits,
 		}}
-		return out
-	}
-	user := d.Uint32()
-	session := clone(d.Rest())
-	switch kind {
-	case storedRead:
+	case storedRead, storedReadGroup:
+		user, session := d.Uint32(), clone(d.Rest())
 		m := parseMember(r.Get(memberBucket, new(keyBuf).number(key, user)))
 		out.Body = &frame.Delivery_Read{Read: &frame.Read{Conversation: key[:], User: user, MsgId: max(m.cursor, e.ID), Session: session}}
 	case storedRemoved:
+		user, session := d.Uint32(), clone(d.Rest())
 		out.Body = &frame.Delivery_EntryRemoved{EntryRemoved: &frame.EntryRemoved{Conversation: key[:], User: user, Session: session}}
+	case storedGroup:
+		kinds, user, session := d.Byte(), d.Uint32(), clone(d.Rest())
+		g := parseGroup(r.Get(changeBucket, new(keyBuf).place(key, placeOf(sequence, uint32(index)))))
+		return groupChanges(sequence, uint32(index), key, &g, kinds, user, session)
+	case storedChange:
+		row := r.Get(messageBucket, new(keyBuf).number(key, e.ID))
+		if row == nil {
+			return nil
+		}
+		m := parseMessage(row)
+		m.body = clone(m.body)
+		out.Body = messageChange(key, e.ID, &m, clone(d.Rest()))
+	case storedDelivered:
+		user, session := d.Uint32(), clone(d.Rest())
+		m := parseMember(r.Get(memberBucket, new(keyBuf).number(key, user)))
+		out.Body = &frame.Delivery_Receipt{Receipt: &frame.Receipt{Conversation: key[:], User: user, MsgId: max(m.delivered, e.ID), Session: session}}
+	case storedBlocked, storedUnblocked:
+		user, session := d.Uint32(), clone(d.Rest())
+		m := parseMember(r.Get(memberBucket, new(keyBuf).number(key, user)))
+		out.Body = &frame.Delivery_BlockChange{BlockChange: &frame.BlockChange{Conversation: key[:], User: user, Blocked: m.blocks, Session: session}}
+	case storedFile:
+		d.Uint32()
+		task := d.Rest()
+		row := r.Get(taskBucket, task)
+		if o := parseFile(row); row != nil && o.place == placeOf(sequence, uint32(index)) {
+			out.Body = fileOffer(key, string(task), &o)
+			break
+		}
+		return nil // it was removed
 	default:
 		return nil
 	}
-	return out
-}
-
-// Concerns tells the users whom a timeline's delivery concerns, 0 where there is
-// no second one; first is 0 for a delivery of another kind.
-func Concerns(d *frame.Delivery) (first, second uint32) {
-	switch b := d.GetBody().(type) {
-	case *frame.Delivery_Message:
-		if key, ok := event.ParseConversation(b.Message.GetConversation()); ok && key.IsDirect() {
-			return key.Parties()
-		}
-	case *frame.Delivery_Read:
-		return b.Read.GetUser(), 0
-	case *frame.Delivery_EntryRemoved:
-		return b.EntryRemoved.GetUser(), 0
-	}
-	return 0, 0
+	return []*frame.Delivery{out}
 }
 
 // clone is b in memory of its own, nil for nothing.

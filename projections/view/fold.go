@@ -46,6 +46,16 @@ type Effect struct {
 	// Routes say where each delivery goes, index by index (PRESENCE). Nil: the owner
 	// decides by the delivery (timelines), or all nodes (PEOPLE).
 	Routes []Route
+	// Group is the group whose members the deliveries concern, 0 where each delivery
+	// names its users (timelines). Members says who came to the group and went from it,
+	// also where nothing is to be told; nil for nobody.
+	Group   uint32
+	Members *Members
+}
+
+// Members is how the members of a group have changed by one event.
+type Members struct {
+	Joined, Left []uint32 // ascending
 }
 
 // Route is the nodes that one delivery goes to.

@@ -78,9 +78,9 @@ func command[T any, P interface {
 	}
 }
 
-// The ids are dense enough for a table: services 1 to 7, of at most 0x34 commands each.
+// The ids are dense enough for a table: services 1 to 7 and 32, of at most 0x34 commands each.
 const (
-	services           = 8
+	services           = ServiceExtension + 1
 	commandsPerService = 0x40
 )
 

@@ -23,12 +23,17 @@ import (
 	immessage "godwit/schema/client/message"
 )
 
+// ours tells whether a name is of the protocol, or of what godwit adds to it.
+func ours(name protoreflect.FullName) bool {
+	return strings.HasPrefix(string(name), "IM.") || strings.HasPrefix(string(name), "Godwit.")
+}
+
 // messages are all message types of the protocol, those inside others included.
 func messages(t testing.TB) []protoreflect.MessageType {
 	t.Helper()
 	var all []protoreflect.MessageType
 	protoregistry.GlobalTypes.RangeMessages(func(m protoreflect.MessageType) bool {
-		if strings.HasPrefix(string(m.Descriptor().FullName()), "IM.") {
+		if ours(m.Descriptor().FullName()) {
 			all = append(all, m)
 		}
 		return true
@@ -36,9 +41,9 @@ func messages(t testing.TB) []protoreflect.MessageType {
 	slices.SortFunc(all, func(a, b protoreflect.MessageType) int {
 		return strings.Compare(string(a.Descriptor().FullName()), string(b.Descriptor().FullName()))
 	})
-	// 95 commands and 15 records.
-	if len(all) != 110 {
-		t.Fatalf("%d messages, want 110", len(all))
+	// 95 commands and 15 records; of godwit's own 22 commands and 2 records.
+	if len(all) != 134 {
+		t.Fatalf("%d messages, want 134", len(all))
 	}
 	return all
 }
@@ -75,6 +80,8 @@ func fill(m protoreflect.Message, all bool) proto.Message {
 
 func scalar(f protoreflect.FieldDescriptor, n int) protoreflect.Value {
 	switch f.Kind() {
+	case protoreflect.BoolKind:
+		return protoreflect.ValueOfBool(true)
 	case protoreflect.Uint32Kind:
 		return protoreflect.ValueOfUint32(uint32(n) * 1000)
 	case protoreflect.StringKind:
@@ -172,7 +179,7 @@ func TestUnknownEnumNumbers(t *testing.T) {
 		})
 	}
 	// Counted in the protocol's tables; a walk that misses some must not pass.
-	if withEnums != 50 || required != 59 || optional != 3 {
+	if withEnums != 70 || required != 86 || optional != 3 {
 		t.Errorf("%d messages with %d required and %d optional enum fields were tried", withEnums, required, optional)
 	}
 }
@@ -238,8 +245,8 @@ func TestRequiredFields(t *testing.T) {
 			}
 		})
 	}
-	if tried != 284 {
-		t.Errorf("%d required fields were tried, want 284", tried)
+	if tried != 349 {
+		t.Errorf("%d required fields were tried, want 349", tried)
 	}
 }
 
@@ -277,8 +284,8 @@ func TestRepeatedNumbers(t *testing.T) {
 			}
 		}
 	}
-	if lists != 13 {
-		t.Errorf("%d lists of numbers, want 13", lists)
+	if lists != 17 {
+		t.Errorf("%d lists of numbers, want 17", lists)
 	}
 }
 
@@ -334,8 +341,8 @@ func TestCatalogue(t *testing.T) {
 			}
 		})
 	}
-	if len(ids) != 95 {
-		t.Errorf("%d commands, want 95", len(ids))
+	if len(ids) != 117 {
+		t.Errorf("%d commands, want 117", len(ids))
 	}
 
 	// The protocol's own enums say the same.
@@ -355,7 +362,7 @@ func TestCatalogue(t *testing.T) {
 			}
 		}
 	}
-	if listed != len(ids) {
+	if listed != len(ids)-22 { // those of godwit's own service are in none
 		t.Errorf("%d commands in the enums, %d in the catalogue", listed, len(ids))
 	}
 
@@ -432,11 +439,16 @@ func TestGoldenBodies(t *testing.T) {
 	}
 }
 
-// TestProtocol holds the .proto files and the catalogue against a list written from the protocol's tables.
+// TestProtocol holds the .proto files and the catalogue against a list written from the protocol's tables, and one of
+// what godwit adds, which only grows.
 func TestProtocol(t *testing.T) {
-	list, err := os.ReadFile("testdata/teamtalk.txt")
-	if err != nil {
-		t.Fatal(err)
+	var list []byte
+	for _, name := range []string{"testdata/teamtalk.txt", "testdata/extensions.txt"} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, b...)
 	}
 	want := map[string]bool{}
 	owner := ""
@@ -454,7 +466,7 @@ func TestProtocol(t *testing.T) {
 	got := map[string]bool{}
 	protoregistry.GlobalTypes.RangeEnums(func(e protoreflect.EnumType) bool {
 		d := e.Descriptor()
-		if !strings.HasPrefix(string(d.FullName()), "IM.") {
+		if !ours(d.FullName()) {
 			return true
 		}
 		owner := "enum " + string(d.FullName())

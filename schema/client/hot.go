@@ -17,14 +17,27 @@ type MsgData struct {
 	Created uint32 // Unix seconds
 	Type    int32  // always a number of MsgType's list
 	Data    []byte // part of the body that was parsed
+
+	// Extensions, see the .proto.
+	ClientMessageID []byte // as Data; of any length: what is no id is refused later; nil where there is none
+	Recalled        bool
+	Edits           uint32
 }
+
+// The numbers of the extension fields of IMMsgData and IMMsgDataAck.
+const (
+	fieldClientMessageID = 100
+	fieldRecalled        = 101 // of IMMsgData
+	fieldEdits           = 102
+	fieldCreateTime      = 101 // of IMMsgDataAck
+)
 
 // The required fields of IMMsgData have the numbers 1 to 6; a bit for each that was seen.
 const allMsgDataFields = 1<<1 | 1<<2 | 1<<3 | 1<<4 | 1<<5 | 1<<6
 
 // ParseMsgData reads the body of an IMMsgData. It accepts what [Unmarshal] accepts, with the same result: fields in any
-// order, the last one of several, unknown fields and attach_data skipped. Data is part of body and not copied. The
-// error is ErrMalformed or ErrEnum wrapped in ErrMalformed.
+// order, the last one of several, unknown fields and attach_data skipped. Data and ClientMessageID are parts of body and not
+// copied. The error is ErrMalformed or ErrEnum wrapped in ErrMalformed.
 func ParseMsgData(body []byte) (MsgData, error) {
 	var m MsgData
 	seen := 0
@@ -64,6 +77,24 @@ func ParseMsgData(body []byte) (MsgData, error) {
 			body = body[n:]
 			seen |= 1 << num
 			m.Data = v
+		case num == fieldClientMessageID && typ == protowire.BytesType:
+			v, n := protowire.ConsumeBytes(body)
+			if n < 0 {
+				return MsgData{}, ErrMalformed
+			}
+			body = body[n:]
+			m.ClientMessageID = v
+		case (num == fieldRecalled || num == fieldEdits) && typ == protowire.VarintType:
+			v, n := protowire.ConsumeVarint(body)
+			if n < 0 {
+				return MsgData{}, ErrMalformed
+			}
+			body = body[n:]
+			if num == fieldRecalled {
+				m.Recalled = v != 0
+			} else {
+				m.Edits = uint32(v)
+			}
 		default:
 			n := protowire.ConsumeFieldValue(num, typ, body)
 			if n < 0 {
@@ -133,9 +164,52 @@ func AppendMsgData(dst []byte, from, to, id, created uint32, msgType int32, data
 	return protowire.AppendBytes(dst, data)
 }
 
+// AppendExtendedMsgData is [AppendMsgData] of m with the extensions that it has: a ClientMessageID that is not empty,
+// Recalled where it is true, Edits where they are not 0.
+func AppendExtendedMsgData(dst []byte, m MsgData) []byte {
+	if !KnownMsgType(m.Type) {
+		return dst
+	}
+	dst = AppendMsgData(dst, m.From, m.To, m.ID, m.Created, m.Type, m.Data)
+	dst = appendClientMessageID(dst, m.ClientMessageID)
+	if m.Recalled {
+		dst = appendUint32(dst, fieldRecalled, 1)
+	}
+	if m.Edits != 0 {
+		dst = appendUint32(dst, fieldEdits, m.Edits)
+	}
+	return dst
+}
+
+func appendClientMessageID(dst, id []byte) []byte {
+	if len(id) == 0 {
+		return dst
+	}
+	dst = protowire.AppendTag(dst, fieldClientMessageID, protowire.BytesType)
+	return protowire.AppendBytes(dst, id)
+}
+
 // AppendMsgDataAck appends an IMMsgDataAck. If sessionType is not a SessionType, nothing is appended.
 func AppendMsgDataAck(dst []byte, user, session, id uint32, sessionType int32) []byte {
 	return appendUserSessionID(dst, user, session, id, sessionType)
+}
+
+// AppendExtendedMsgDataAck is [AppendMsgDataAck] with the extensions that answer a message with a client message id: the id,
+// and the time in Unix seconds that the server gave the message, unless that is 0, for it is not known. Without an id it
+// adds nothing.
+func AppendExtendedMsgDataAck(dst []byte, user, session, id uint32, sessionType int32, clientMessageID []byte, created uint32) []byte {
+	if !KnownSessionType(sessionType) {
+		return dst
+	}
+	dst = appendUserSessionID(dst, user, session, id, sessionType)
+	if len(clientMessageID) == 0 {
+		return dst
+	}
+	dst = appendClientMessageID(dst, clientMessageID)
+	if created == 0 {
+		return dst
+	}
+	return appendUint32(dst, fieldCreateTime, created)
 }
 
 // AppendReadNotify appends an IMMsgDataReadNotify. If sessionType is not a SessionType, nothing is appended.

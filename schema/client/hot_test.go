@@ -45,7 +45,31 @@ func TestHotEncodersWriteTheSameBytes(t *testing.T) {
 				})
 			}
 		}
+		id := bytes.Repeat([]byte{byte(i)}, 16)
+		for _, x := range []client.MsgData{
+			{}, {ClientMessageID: []byte{}}, {ClientMessageID: id}, {Recalled: true}, {Edits: a}, {ClientMessageID: id, Recalled: true, Edits: b},
+		} {
+			want := &immessage.IMMsgData{FromUserId: &a, ToSessionId: &b, MsgId: &c, CreateTime: &d,
+				MsgType: imbase.MsgType_MSG_TYPE_GROUP_TEXT.Enum(), MsgData: []byte("x")}
+			if len(x.ClientMessageID) > 0 {
+				want.ClientMessageId = x.ClientMessageID
+			}
+			if x.Recalled {
+				want.Recalled = new(true)
+			}
+			if x.Edits > 0 {
+				want.Edits = &x.Edits
+			}
+			x.From, x.To, x.ID, x.Created, x.Type, x.Data = a, b, c, d, int32(imbase.MsgType_MSG_TYPE_GROUP_TEXT), []byte("x")
+			same(t, client.AppendExtendedMsgData(dst, x), want)
+		}
 		for typ := range imbase.SessionType_name {
+			plain := &immessage.IMMsgDataAck{UserId: &a, SessionId: &b, MsgId: &c, SessionType: new(imbase.SessionType(typ))}
+			same(t, client.AppendExtendedMsgDataAck(dst, a, b, c, typ, nil, d), plain)
+			if plain.ClientMessageId = id; d != 0 {
+				plain.CreateTime = &d
+			}
+			same(t, client.AppendExtendedMsgDataAck(dst, a, b, c, typ, id, d), plain)
 			same(t, client.AppendMsgDataAck(dst, a, b, c, typ), &immessage.IMMsgDataAck{
 				UserId: &a, SessionId: &b, MsgId: &c, SessionType: new(imbase.SessionType(typ)),
 			})
@@ -77,6 +101,10 @@ func TestHotEncodersKnowTheLists(t *testing.T) {
 			out  []byte
 		}{
 			{"AppendMsgData", msgType, client.KnownMsgType(n), client.AppendMsgData([]byte("before"), 1, 2, 3, 4, n, []byte("x"))},
+			{"AppendExtendedMsgData", msgType, client.KnownMsgType(n), client.AppendExtendedMsgData([]byte("before"),
+				client.MsgData{Type: n, Data: []byte("x"), Edits: 1})},
+			{"AppendExtendedMsgDataAck", sessionType, client.KnownSessionType(n),
+				client.AppendExtendedMsgDataAck([]byte("before"), 1, 2, 3, n, []byte("id"), 4)},
 			{"AppendMsgDataAck", sessionType, client.KnownSessionType(n), client.AppendMsgDataAck([]byte("before"), 1, 2, 3, n)},
 			{"AppendReadNotify", sessionType, client.KnownSessionType(n), client.AppendReadNotify([]byte("before"), 1, 2, 3, n)},
 			{"AppendUserStat", status, client.KnownUserStat(n), client.AppendUserStat([]byte("before"), 1, n)},
@@ -111,7 +139,9 @@ func agree(t *testing.T, body []byte) (accepted bool) {
 		return false
 	}
 	if got.From != want.GetFromUserId() || got.To != want.GetToSessionId() || got.ID != want.GetMsgId() ||
-		got.Created != want.GetCreateTime() || got.Type != int32(want.GetMsgType()) || !bytes.Equal(got.Data, want.GetMsgData()) {
+		got.Created != want.GetCreateTime() || got.Type != int32(want.GetMsgType()) || !bytes.Equal(got.Data, want.GetMsgData()) ||
+		!bytes.Equal(got.ClientMessageID, want.GetClientMessageId()) || (got.ClientMessageID == nil) != (want.ClientMessageId == nil) ||
+		got.Recalled != want.GetRecalled() || got.Edits != want.GetEdits() {
 		t.Fatalf("%x: ParseMsgData reads %+v, Unmarshal reads %v", body, got, &want)
 	}
 	if !bytes.Equal(body, kept) {
@@ -172,6 +202,19 @@ var msgDataBodies = []struct {
 	{"cut data", plainMsgData + "320578", false},
 	{"data of a lying length", plainMsgData + "32ffffffff0f78", false},
 	{"data of a huge length", plainMsgData + "32ffffffffffffffffff01", false},
+	{"client message id", plainMsgData + "a20610" + "000102030405060708090a0b0c0d0e0f", true},
+	{"client message id first", "a20610" + "000102030405060708090a0b0c0d0e0f" + plainMsgData, true},
+	{"client message id of one byte", plainMsgData + "a2060101", true},
+	{"empty client message id", plainMsgData + "a20600", true},
+	{"last client message id wins", plainMsgData + "a2060101" + "a2060102", true},
+	{"client message id cut off", plainMsgData + "a2061001", false},
+	{"client message id as a number", plainMsgData + "a00601", true},
+	{"recalled and edited", plainMsgData + "a80601" + "b00603", true},
+	{"recalled as 2", plainMsgData + "a80602", true},
+	{"not recalled", plainMsgData + "a80601" + "a80600", true},
+	{"edits over 32 bits", plainMsgData + "b0068180808010", true},
+	{"edits as bytes", plainMsgData + "b20600", true},
+	{"cut edits", plainMsgData + "b006", false},
 	{"empty", "", false},
 	{"garbage", "ffffffffffffffffffffffff", false},
 }
@@ -223,14 +266,19 @@ func FuzzParseMsgData(f *testing.F) {
 func TestHotCodecsDoNotAllocate(t *testing.T) {
 	dst := make([]byte, 0, 1024)
 	data := bytes.Repeat([]byte("x"), 200)
-	body := client.AppendMsgData(nil, 1, 2, 3, 4, 1, data)
+	id := []byte("0123456789abcdef")
+	body := client.AppendExtendedMsgData(nil, client.MsgData{From: 1, To: 2, ID: 3, Created: 4, Type: 1, Data: data, ClientMessageID: id})
 	unknown := client.AppendMsgData(nil, 1, 2, 3, 4, 1, nil)
 	unknown[9] = 99
 	for name, f := range map[string]func(){
 		"AppendMsgData":    func() { client.AppendMsgData(dst, 1, 2, 3, 4, 1, data) },
 		"AppendMsgDataAck": func() { client.AppendMsgDataAck(dst, 1, 2, 3, 1) },
-		"AppendReadNotify": func() { client.AppendReadNotify(dst, 1, 2, 3, 1) },
-		"AppendUserStat":   func() { client.AppendUserStat(dst, 1, 1) },
+		"AppendExtendedMsgData": func() {
+			client.AppendExtendedMsgData(dst, client.MsgData{From: 1, To: 2, ID: 3, Created: 4, Type: 1, Data: data, ClientMessageID: id, Edits: 1})
+		},
+		"AppendExtendedMsgDataAck": func() { client.AppendExtendedMsgDataAck(dst, 1, 2, 3, 1, id, 4) },
+		"AppendReadNotify":         func() { client.AppendReadNotify(dst, 1, 2, 3, 1) },
+		"AppendUserStat":           func() { client.AppendUserStat(dst, 1, 1) },
 		"ParseMsgData": func() {
 			if _, err := client.ParseMsgData(body); err != nil {
 				t.Error(err)

@@ -2,6 +2,7 @@ package client
 
 import (
 	imbuddy "godwit/schema/client/buddy"
+	imextension "godwit/schema/client/extension"
 	imfile "godwit/schema/client/file"
 	imgroup "godwit/schema/client/group"
 	imlogin "godwit/schema/client/login"
@@ -114,7 +115,34 @@ const (
 	CmdFileTransferRsp           uint16 = 0x0732
 	CmdFileServerIPReq           uint16 = 0x0733
 	CmdFileServerIPRsp           uint16 = 0x0734
+
+	// Service 32: godwit's own.
+	CmdSyncReq              uint16 = 0x2001
+	CmdSyncRsp              uint16 = 0x2002
+	CmdSendRefused          uint16 = 0x2003
+	CmdRecallReq            uint16 = 0x2005
+	CmdRecallRsp            uint16 = 0x2006
+	CmdEditReq              uint16 = 0x2007
+	CmdEditRsp              uint16 = 0x2008
+	CmdMessageChangedNotify uint16 = 0x2009
+	CmdReceivedReq          uint16 = 0x200a
+	CmdReceiptNotify        uint16 = 0x200b
+	CmdReceiptsReq          uint16 = 0x200c
+	CmdReceiptsRsp          uint16 = 0x200d
+	CmdTypingReq            uint16 = 0x200e
+	CmdTypingNotify         uint16 = 0x200f
+	CmdFriendListReq        uint16 = 0x2011
+	CmdFriendListRsp        uint16 = 0x2012
+	CmdFriendReq            uint16 = 0x2013
+	CmdFriendRsp            uint16 = 0x2014
+	CmdFriendNotify         uint16 = 0x2015
+	CmdGroupUpdateReq       uint16 = 0x2017
+	CmdGroupUpdateRsp       uint16 = 0x2018
+	CmdGroupNotify          uint16 = 0x2019
 )
+
+// ServiceExtension is the service id of what godwit offers beyond the protocol.
+const ServiceExtension = 0x20
 
 // table lists every command of the protocol.
 var table = []Command{
@@ -213,4 +241,26 @@ var table = []Command{
 	command[imserver.IMFileTransferRsp](CmdFileTransferRsp, "CID_OTHER_FILE_TRANSFER_RSP", BetweenServers),
 	command[imserver.IMFileServerIPReq](CmdFileServerIPReq, "CID_OTHER_FILE_SERVER_IP_REQ", BetweenServers),
 	command[imserver.IMFileServerIPRsp](CmdFileServerIPRsp, "CID_OTHER_FILE_SERVER_IP_RSP", BetweenServers),
+	command[imextension.SyncReq](CmdSyncReq, "CID_GODWIT_SYNC_REQ", FromClient),
+	command[imextension.SyncRsp](CmdSyncRsp, "CID_GODWIT_SYNC_RSP", ToClient),
+	command[imextension.SendRefused](CmdSendRefused, "CID_GODWIT_SEND_REFUSED", ToClient),
+	command[imextension.RecallReq](CmdRecallReq, "CID_GODWIT_RECALL_REQ", FromClient),
+	command[imextension.RecallRsp](CmdRecallRsp, "CID_GODWIT_RECALL_RSP", ToClient),
+	command[imextension.EditReq](CmdEditReq, "CID_GODWIT_EDIT_REQ", FromClient),
+	command[imextension.EditRsp](CmdEditRsp, "CID_GODWIT_EDIT_RSP", ToClient),
+	command[imextension.MessageChangedNotify](CmdMessageChangedNotify, "CID_GODWIT_MESSAGE_CHANGED_NOTIFY", ToClient),
+	command[imextension.ReceivedReq](CmdReceivedReq, "CID_GODWIT_RECEIVED_REQ", FromClient),
+	command[imextension.ReceiptNotify](CmdReceiptNotify, "CID_GODWIT_RECEIPT_NOTIFY", ToClient),
+	command[imextension.ReceiptsReq](CmdReceiptsReq, "CID_GODWIT_RECEIPTS_REQ", FromClient),
+	command[imextension.ReceiptsRsp](CmdReceiptsRsp, "CID_GODWIT_RECEIPTS_RSP", ToClient),
+	command[imextension.TypingReq](CmdTypingReq, "CID_GODWIT_TYPING_REQ", FromClient),
+	command[imextension.TypingNotify](CmdTypingNotify, "CID_GODWIT_TYPING_NOTIFY", ToClient),
+	command[imextension.FriendListReq](CmdFriendListReq, "CID_GODWIT_FRIEND_LIST_REQ", FromClient),
+	command[imextension.FriendListRsp](CmdFriendListRsp, "CID_GODWIT_FRIEND_LIST_RSP", ToClient),
+	command[imextension.FriendReq](CmdFriendReq, "CID_GODWIT_FRIEND_REQ", FromClient),
+	command[imextension.FriendRsp](CmdFriendRsp, "CID_GODWIT_FRIEND_RSP", ToClient),
+	command[imextension.FriendNotify](CmdFriendNotify, "CID_GODWIT_FRIEND_NOTIFY", ToClient),
+	command[imextension.GroupUpdateReq](CmdGroupUpdateReq, "CID_GODWIT_GROUP_UPDATE_REQ", FromClient),
+	command[imextension.GroupUpdateRsp](CmdGroupUpdateRsp, "CID_GODWIT_GROUP_UPDATE_RSP", ToClient),
+	command[imextension.GroupNotify](CmdGroupNotify, "CID_GODWIT_GROUP_NOTIFY", ToClient),
 }

@@ -27,4 +27,17 @@
 // RepeatWindowOld. ReadAdvanced has an effect only when it moves the reader's
 // cursor forward, at most to the head; it is cut to the head first.
 // SessionEntryRemoved has an effect only for a listed entry.
+//
+// A group's members are those whom GroupCreated and GroupMembersChanged made so, in log
+// order. Who changes a group must be allowed to at the event's position: the
+// administrator (at first the creator) everything, any member to leave and, in a
+// temporary group, to add others, user 0 (the API) all. A change that is not allowed,
+// would change nothing or go over the limit is void; so is any of a group that was not
+// made or is dissolved.
+//
+// A message is recalled or edited by its sender while he is a party, or by user 0, within
+// the seconds that the event names between the times of the two; a recalled message
+// keeps its id. An imported message counts only as the next one of its conversation.
+// DeliveredAdvanced is like ReadAdvanced on a cursor of its own. A file may be offered
+// where a message may be sent. Package projections/timeline lists every void with its order.
 package event

@@ -207,6 +207,55 @@ func (Origin) EnumDescriptor() ([]byte, []int) {
 	return file_schema_event_event_proto_rawDescGZIP(), []int{2}
 }
 
+type GroupType int32
+
+const (
+	GroupType_GROUP_TYPE_UNSPECIFIED GroupType = 0
+	GroupType_GROUP_TYPE_NORMAL      GroupType = 1 // fixed, made by the API
+	GroupType_GROUP_TYPE_TEMPORARY   GroupType = 2 // made by clients
+)
+
+// Enum value maps for GroupType.
+var (
+	GroupType_name = map[int32]string{
+		0: "GROUP_TYPE_UNSPECIFIED",
+		1: "GROUP_TYPE_NORMAL",
+		2: "GROUP_TYPE_TEMPORARY",
+	}
+	GroupType_value = map[string]int32{
+		"GROUP_TYPE_UNSPECIFIED": 0,
+		"GROUP_TYPE_NORMAL":      1,
+		"GROUP_TYPE_TEMPORARY":   2,
+	}
+)
+
+func (x GroupType) Enum() *GroupType {
+	p := new(GroupType)
+	*p = x
+	return p
+}
+
+func (x GroupType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GroupType) Descriptor() protoreflect.EnumDescriptor {
+	return file_schema_event_event_proto_enumTypes[3].Descriptor()
+}
+
+func (GroupType) Type() protoreflect.EnumType {
+	return &file_schema_event_event_proto_enumTypes[3]
+}
+
+func (x GroupType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GroupType.Descriptor instead.
+func (GroupType) EnumDescriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{3}
+}
+
 // Record is one JetStream message: a batch of events that one writer appended
 // in one go. (writer, n) identifies it for ever, also when it was stored twice.
 type Record struct {
@@ -282,6 +331,9 @@ func (x *Record) GetEvents() []*Event {
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	At    int64                  `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"` // Unix milliseconds at the node that decided; never used for order
+	// PEOPLE: names the request that asked for it, 16 bytes, empty for none. Of events
+	// with one request the first one counts, and the others are repeats of it.
+	Request []byte `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
 	// Types that are valid to be assigned to Body:
 	//
 	//	*Event_StreamOpened
@@ -291,6 +343,19 @@ type Event struct {
 	//	*Event_PersonEnabled
 	//	*Event_FriendAdded
 	//	*Event_FriendRemoved
+	//	*Event_ProfileChanged
+	//	*Event_DepartmentChanged
+	//	*Event_GroupReserved
+	//	*Event_FriendRequested
+	//	*Event_FriendAnswered
+	//	*Event_FriendRemarked
+	//	*Event_DeviceTokenSet
+	//	*Event_PushShieldSet
+	//	*Event_PasswordRehashed
+	//	*Event_ApiKeyAdded
+	//	*Event_ApiKeyRevoked
+	//	*Event_WebhookSet
+	//	*Event_WebhookRemoved
 	//	*Event_NodeStarted
 	//	*Event_NodeStopped
 	//	*Event_NodeLost
@@ -301,6 +366,16 @@ type Event struct {
 	//	*Event_ReadAdvanced
 	//	*Event_SessionEntryRemoved
 	//	*Event_BlockChanged
+	//	*Event_GroupCreated
+	//	*Event_GroupMembersChanged
+	//	*Event_GroupChanged
+	//	*Event_GroupShieldSet
+	//	*Event_MessageRecalled
+	//	*Event_MessageEdited
+	//	*Event_DeliveredAdvanced
+	//	*Event_MessageImported
+	//	*Event_FileOffered
+	//	*Event_FileRemoved
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -341,6 +416,13 @@ func (x *Event) GetAt() int64 {
 		return x.At
 	}
 	return 0
+}
+
+func (x *Event) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
 }
 
 func (x *Event) GetBody() isEvent_Body {
@@ -408,6 +490,123 @@ func (x *Event) GetFriendRemoved() *FriendRemoved {
 	if x != nil {
 		if x, ok := x.Body.(*Event_FriendRemoved); ok {
 			return x.FriendRemoved
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetProfileChanged() *ProfileChanged {
+	if x != nil {
+		if x, ok := x.Body.(*Event_ProfileChanged); ok {
+			return x.ProfileChanged
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetDepartmentChanged() *DepartmentChanged {
+	if x != nil {
+		if x, ok := x.Body.(*Event_DepartmentChanged); ok {
+			return x.DepartmentChanged
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetGroupReserved() *GroupReserved {
+	if x != nil {
+		if x, ok := x.Body.(*Event_GroupReserved); ok {
+			return x.GroupReserved
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetFriendRequested() *FriendRequested {
+	if x != nil {
+		if x, ok := x.Body.(*Event_FriendRequested); ok {
+			return x.FriendRequested
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetFriendAnswered() *FriendAnswered {
+	if x != nil {
+		if x, ok := x.Body.(*Event_FriendAnswered); ok {
+			return x.FriendAnswered
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetFriendRemarked() *FriendRemarked {
+	if x != nil {
+		if x, ok := x.Body.(*Event_FriendRemarked); ok {
+			return x.FriendRemarked
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetDeviceTokenSet() *DeviceTokenSet {
+	if x != nil {
+		if x, ok := x.Body.(*Event_DeviceTokenSet); ok {
+			return x.DeviceTokenSet
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetPushShieldSet() *PushShieldSet {
+	if x != nil {
+		if x, ok := x.Body.(*Event_PushShieldSet); ok {
+			return x.PushShieldSet
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetPasswordRehashed() *PasswordRehashed {
+	if x != nil {
+		if x, ok := x.Body.(*Event_PasswordRehashed); ok {
+			return x.PasswordRehashed
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetApiKeyAdded() *ApiKeyAdded {
+	if x != nil {
+		if x, ok := x.Body.(*Event_ApiKeyAdded); ok {
+			return x.ApiKeyAdded
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetApiKeyRevoked() *ApiKeyRevoked {
+	if x != nil {
+		if x, ok := x.Body.(*Event_ApiKeyRevoked); ok {
+			return x.ApiKeyRevoked
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetWebhookSet() *WebhookSet {
+	if x != nil {
+		if x, ok := x.Body.(*Event_WebhookSet); ok {
+			return x.WebhookSet
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetWebhookRemoved() *WebhookRemoved {
+	if x != nil {
+		if x, ok := x.Body.(*Event_WebhookRemoved); ok {
+			return x.WebhookRemoved
 		}
 	}
 	return nil
@@ -503,6 +702,96 @@ func (x *Event) GetBlockChanged() *BlockChanged {
 	return nil
 }
 
+func (x *Event) GetGroupCreated() *GroupCreated {
+	if x != nil {
+		if x, ok := x.Body.(*Event_GroupCreated); ok {
+			return x.GroupCreated
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetGroupMembersChanged() *GroupMembersChanged {
+	if x != nil {
+		if x, ok := x.Body.(*Event_GroupMembersChanged); ok {
+			return x.GroupMembersChanged
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetGroupChanged() *GroupChanged {
+	if x != nil {
+		if x, ok := x.Body.(*Event_GroupChanged); ok {
+			return x.GroupChanged
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetGroupShieldSet() *GroupShieldSet {
+	if x != nil {
+		if x, ok := x.Body.(*Event_GroupShieldSet); ok {
+			return x.GroupShieldSet
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMessageRecalled() *MessageRecalled {
+	if x != nil {
+		if x, ok := x.Body.(*Event_MessageRecalled); ok {
+			return x.MessageRecalled
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMessageEdited() *MessageEdited {
+	if x != nil {
+		if x, ok := x.Body.(*Event_MessageEdited); ok {
+			return x.MessageEdited
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetDeliveredAdvanced() *DeliveredAdvanced {
+	if x != nil {
+		if x, ok := x.Body.(*Event_DeliveredAdvanced); ok {
+			return x.DeliveredAdvanced
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMessageImported() *MessageImported {
+	if x != nil {
+		if x, ok := x.Body.(*Event_MessageImported); ok {
+			return x.MessageImported
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetFileOffered() *FileOffered {
+	if x != nil {
+		if x, ok := x.Body.(*Event_FileOffered); ok {
+			return x.FileOffered
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetFileRemoved() *FileRemoved {
+	if x != nil {
+		if x, ok := x.Body.(*Event_FileRemoved); ok {
+			return x.FileRemoved
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -534,6 +823,58 @@ type Event_FriendAdded struct {
 
 type Event_FriendRemoved struct {
 	FriendRemoved *FriendRemoved `protobuf:"bytes,15,opt,name=friend_removed,json=friendRemoved,proto3,oneof"`
+}
+
+type Event_ProfileChanged struct {
+	ProfileChanged *ProfileChanged `protobuf:"bytes,16,opt,name=profile_changed,json=profileChanged,proto3,oneof"`
+}
+
+type Event_DepartmentChanged struct {
+	DepartmentChanged *DepartmentChanged `protobuf:"bytes,17,opt,name=department_changed,json=departmentChanged,proto3,oneof"`
+}
+
+type Event_GroupReserved struct {
+	GroupReserved *GroupReserved `protobuf:"bytes,18,opt,name=group_reserved,json=groupReserved,proto3,oneof"`
+}
+
+type Event_FriendRequested struct {
+	FriendRequested *FriendRequested `protobuf:"bytes,19,opt,name=friend_requested,json=friendRequested,proto3,oneof"`
+}
+
+type Event_FriendAnswered struct {
+	FriendAnswered *FriendAnswered `protobuf:"bytes,20,opt,name=friend_answered,json=friendAnswered,proto3,oneof"`
+}
+
+type Event_FriendRemarked struct {
+	FriendRemarked *FriendRemarked `protobuf:"bytes,21,opt,name=friend_remarked,json=friendRemarked,proto3,oneof"`
+}
+
+type Event_DeviceTokenSet struct {
+	DeviceTokenSet *DeviceTokenSet `protobuf:"bytes,22,opt,name=device_token_set,json=deviceTokenSet,proto3,oneof"`
+}
+
+type Event_PushShieldSet struct {
+	PushShieldSet *PushShieldSet `protobuf:"bytes,23,opt,name=push_shield_set,json=pushShieldSet,proto3,oneof"`
+}
+
+type Event_PasswordRehashed struct {
+	PasswordRehashed *PasswordRehashed `protobuf:"bytes,24,opt,name=password_rehashed,json=passwordRehashed,proto3,oneof"`
+}
+
+type Event_ApiKeyAdded struct {
+	ApiKeyAdded *ApiKeyAdded `protobuf:"bytes,25,opt,name=api_key_added,json=apiKeyAdded,proto3,oneof"`
+}
+
+type Event_ApiKeyRevoked struct {
+	ApiKeyRevoked *ApiKeyRevoked `protobuf:"bytes,26,opt,name=api_key_revoked,json=apiKeyRevoked,proto3,oneof"`
+}
+
+type Event_WebhookSet struct {
+	WebhookSet *WebhookSet `protobuf:"bytes,27,opt,name=webhook_set,json=webhookSet,proto3,oneof"`
+}
+
+type Event_WebhookRemoved struct {
+	WebhookRemoved *WebhookRemoved `protobuf:"bytes,28,opt,name=webhook_removed,json=webhookRemoved,proto3,oneof"`
 }
 
 type Event_NodeStarted struct {
@@ -578,6 +919,46 @@ type Event_BlockChanged struct {
 	BlockChanged *BlockChanged `protobuf:"bytes,53,opt,name=block_changed,json=blockChanged,proto3,oneof"`
 }
 
+type Event_GroupCreated struct {
+	GroupCreated *GroupCreated `protobuf:"bytes,54,opt,name=group_created,json=groupCreated,proto3,oneof"`
+}
+
+type Event_GroupMembersChanged struct {
+	GroupMembersChanged *GroupMembersChanged `protobuf:"bytes,55,opt,name=group_members_changed,json=groupMembersChanged,proto3,oneof"`
+}
+
+type Event_GroupChanged struct {
+	GroupChanged *GroupChanged `protobuf:"bytes,56,opt,name=group_changed,json=groupChanged,proto3,oneof"`
+}
+
+type Event_GroupShieldSet struct {
+	GroupShieldSet *GroupShieldSet `protobuf:"bytes,57,opt,name=group_shield_set,json=groupShieldSet,proto3,oneof"`
+}
+
+type Event_MessageRecalled struct {
+	MessageRecalled *MessageRecalled `protobuf:"bytes,58,opt,name=message_recalled,json=messageRecalled,proto3,oneof"`
+}
+
+type Event_MessageEdited struct {
+	MessageEdited *MessageEdited `protobuf:"bytes,59,opt,name=message_edited,json=messageEdited,proto3,oneof"`
+}
+
+type Event_DeliveredAdvanced struct {
+	DeliveredAdvanced *DeliveredAdvanced `protobuf:"bytes,60,opt,name=delivered_advanced,json=deliveredAdvanced,proto3,oneof"`
+}
+
+type Event_MessageImported struct {
+	MessageImported *MessageImported `protobuf:"bytes,61,opt,name=message_imported,json=messageImported,proto3,oneof"`
+}
+
+type Event_FileOffered struct {
+	FileOffered *FileOffered `protobuf:"bytes,62,opt,name=file_offered,json=fileOffered,proto3,oneof"`
+}
+
+type Event_FileRemoved struct {
+	FileRemoved *FileRemoved `protobuf:"bytes,63,opt,name=file_removed,json=fileRemoved,proto3,oneof"`
+}
+
 func (*Event_StreamOpened) isEvent_Body() {}
 
 func (*Event_PersonRegistered) isEvent_Body() {}
@@ -591,6 +972,32 @@ func (*Event_PersonEnabled) isEvent_Body() {}
 func (*Event_FriendAdded) isEvent_Body() {}
 
 func (*Event_FriendRemoved) isEvent_Body() {}
+
+func (*Event_ProfileChanged) isEvent_Body() {}
+
+func (*Event_DepartmentChanged) isEvent_Body() {}
+
+func (*Event_GroupReserved) isEvent_Body() {}
+
+func (*Event_FriendRequested) isEvent_Body() {}
+
+func (*Event_FriendAnswered) isEvent_Body() {}
+
+func (*Event_FriendRemarked) isEvent_Body() {}
+
+func (*Event_DeviceTokenSet) isEvent_Body() {}
+
+func (*Event_PushShieldSet) isEvent_Body() {}
+
+func (*Event_PasswordRehashed) isEvent_Body() {}
+
+func (*Event_ApiKeyAdded) isEvent_Body() {}
+
+func (*Event_ApiKeyRevoked) isEvent_Body() {}
+
+func (*Event_WebhookSet) isEvent_Body() {}
+
+func (*Event_WebhookRemoved) isEvent_Body() {}
 
 func (*Event_NodeStarted) isEvent_Body() {}
 
@@ -611,6 +1018,26 @@ func (*Event_ReadAdvanced) isEvent_Body() {}
 func (*Event_SessionEntryRemoved) isEvent_Body() {}
 
 func (*Event_BlockChanged) isEvent_Body() {}
+
+func (*Event_GroupCreated) isEvent_Body() {}
+
+func (*Event_GroupMembersChanged) isEvent_Body() {}
+
+func (*Event_GroupChanged) isEvent_Body() {}
+
+func (*Event_GroupShieldSet) isEvent_Body() {}
+
+func (*Event_MessageRecalled) isEvent_Body() {}
+
+func (*Event_MessageEdited) isEvent_Body() {}
+
+func (*Event_DeliveredAdvanced) isEvent_Body() {}
+
+func (*Event_MessageImported) isEvent_Body() {}
+
+func (*Event_FileOffered) isEvent_Body() {}
+
+func (*Event_FileRemoved) isEvent_Body() {}
 
 // StreamOpened is sequence 1 of every stream and says which log it belongs to.
 type StreamOpened struct {
@@ -705,7 +1132,7 @@ type PersonRegistered struct {
 	Domain        string                 `protobuf:"bytes,10,opt,name=domain,proto3" json:"domain,omitempty"`          // latin form of the name, used by clients for search
 	Employment    uint32                 `protobuf:"varint,11,opt,name=employment,proto3" json:"employment,omitempty"` // TeamTalk's UserInfo.status: 3 = left
 	Signature     string                 `protobuf:"bytes,12,opt,name=signature,proto3" json:"signature,omitempty"`
-	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`              // who did it: "admin", an API key, …
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`              // who did it: "operator", "key:<id>", …
 	Compared      bool                   `protobuf:"varint,16,opt,name=compared,proto3" json:"compared,omitempty"` // it was appended by compare and set, on its name's subject
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1067,6 +1494,8 @@ type FriendRemoved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Lower         uint32                 `protobuf:"varint,1,opt,name=lower,proto3" json:"lower,omitempty"`
 	Higher        uint32                 `protobuf:"varint,2,opt,name=higher,proto3" json:"higher,omitempty"`
+	User          uint32                 `protobuf:"varint,3,opt,name=user,proto3" json:"user,omitempty"`       // which of the two did it; 0: somebody else
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"` // of the client that asked, if one did
 	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1116,7 +1545,1016 @@ func (x *FriendRemoved) GetHigher() uint32 {
 	return 0
 }
 
+func (x *FriendRemoved) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *FriendRemoved) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
 func (x *FriendRemoved) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// ProfileChanged changes the fields that are set, and no other.
+type ProfileChanged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	Nick          *string                `protobuf:"bytes,2,opt,name=nick,proto3,oneof" json:"nick,omitempty"`
+	Gender        *uint32                `protobuf:"varint,3,opt,name=gender,proto3,oneof" json:"gender,omitempty"`
+	AvatarUrl     *string                `protobuf:"bytes,4,opt,name=avatar_url,json=avatarUrl,proto3,oneof" json:"avatar_url,omitempty"`
+	Department    *uint32                `protobuf:"varint,5,opt,name=department,proto3,oneof" json:"department,omitempty"`
+	Email         *string                `protobuf:"bytes,6,opt,name=email,proto3,oneof" json:"email,omitempty"`
+	Telephone     *string                `protobuf:"bytes,7,opt,name=telephone,proto3,oneof" json:"telephone,omitempty"`
+	Domain        *string                `protobuf:"bytes,8,opt,name=domain,proto3,oneof" json:"domain,omitempty"`
+	Employment    *uint32                `protobuf:"varint,9,opt,name=employment,proto3,oneof" json:"employment,omitempty"`
+	Signature     *string                `protobuf:"bytes,10,opt,name=signature,proto3,oneof" json:"signature,omitempty"`
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"` // of the client that asked, if one did
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProfileChanged) Reset() {
+	*x = ProfileChanged{}
+	mi := &file_schema_event_event_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProfileChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProfileChanged) ProtoMessage() {}
+
+func (x *ProfileChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProfileChanged.ProtoReflect.Descriptor instead.
+func (*ProfileChanged) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ProfileChanged) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *ProfileChanged) GetNick() string {
+	if x != nil && x.Nick != nil {
+		return *x.Nick
+	}
+	return ""
+}
+
+func (x *ProfileChanged) GetGender() uint32 {
+	if x != nil && x.Gender != nil {
+		return *x.Gender
+	}
+	return 0
+}
+
+func (x *ProfileChanged) GetAvatarUrl() string {
+	if x != nil && x.AvatarUrl != nil {
+		return *x.AvatarUrl
+	}
+	return ""
+}
+
+func (x *ProfileChanged) GetDepartment() uint32 {
+	if x != nil && x.Department != nil {
+		return *x.Department
+	}
+	return 0
+}
+
+func (x *ProfileChanged) GetEmail() string {
+	if x != nil && x.Email != nil {
+		return *x.Email
+	}
+	return ""
+}
+
+func (x *ProfileChanged) GetTelephone() string {
+	if x != nil && x.Telephone != nil {
+		return *x.Telephone
+	}
+	return ""
+}
+
+func (x *ProfileChanged) GetDomain() string {
+	if x != nil && x.Domain != nil {
+		return *x.Domain
+	}
+	return ""
+}
+
+func (x *ProfileChanged) GetEmployment() uint32 {
+	if x != nil && x.Employment != nil {
+		return *x.Employment
+	}
+	return 0
+}
+
+func (x *ProfileChanged) GetSignature() string {
+	if x != nil && x.Signature != nil {
+		return *x.Signature
+	}
+	return ""
+}
+
+func (x *ProfileChanged) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *ProfileChanged) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// DepartmentChanged makes a department or changes the fields that are set.
+type DepartmentChanged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Department    uint32                 `protobuf:"varint,1,opt,name=department,proto3" json:"department,omitempty"` // 0: a new one, with the next free number
+	Make          bool                   `protobuf:"varint,2,opt,name=make,proto3" json:"make,omitempty"`             // an import names the number of a new one
+	Name          *string                `protobuf:"bytes,3,opt,name=name,proto3,oneof" json:"name,omitempty"`
+	Priority      *uint32                `protobuf:"varint,4,opt,name=priority,proto3,oneof" json:"priority,omitempty"`
+	Parent        *uint32                `protobuf:"varint,5,opt,name=parent,proto3,oneof" json:"parent,omitempty"`
+	Deleted       *bool                  `protobuf:"varint,6,opt,name=deleted,proto3,oneof" json:"deleted,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DepartmentChanged) Reset() {
+	*x = DepartmentChanged{}
+	mi := &file_schema_event_event_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DepartmentChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DepartmentChanged) ProtoMessage() {}
+
+func (x *DepartmentChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DepartmentChanged.ProtoReflect.Descriptor instead.
+func (*DepartmentChanged) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DepartmentChanged) GetDepartment() uint32 {
+	if x != nil {
+		return x.Department
+	}
+	return 0
+}
+
+func (x *DepartmentChanged) GetMake() bool {
+	if x != nil {
+		return x.Make
+	}
+	return false
+}
+
+func (x *DepartmentChanged) GetName() string {
+	if x != nil && x.Name != nil {
+		return *x.Name
+	}
+	return ""
+}
+
+func (x *DepartmentChanged) GetPriority() uint32 {
+	if x != nil && x.Priority != nil {
+		return *x.Priority
+	}
+	return 0
+}
+
+func (x *DepartmentChanged) GetParent() uint32 {
+	if x != nil && x.Parent != nil {
+		return *x.Parent
+	}
+	return 0
+}
+
+func (x *DepartmentChanged) GetDeleted() bool {
+	if x != nil && x.Deleted != nil {
+		return *x.Deleted
+	}
+	return false
+}
+
+func (x *DepartmentChanged) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// GroupReserved gives a group its number, in log order. The group itself is made in
+// its conversation's stream.
+type GroupReserved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // 0: the next free one; an import names its own
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupReserved) Reset() {
+	*x = GroupReserved{}
+	mi := &file_schema_event_event_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupReserved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupReserved) ProtoMessage() {}
+
+func (x *GroupReserved) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupReserved.ProtoReflect.Descriptor instead.
+func (*GroupReserved) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GroupReserved) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *GroupReserved) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// FriendRequested asks somebody to be friends. When the other side has asked already,
+// both are friends at once.
+type FriendRequested struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint32                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            uint32                 `protobuf:"varint,2,opt,name=to,proto3" json:"to,omitempty"`
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FriendRequested) Reset() {
+	*x = FriendRequested{}
+	mi := &file_schema_event_event_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FriendRequested) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FriendRequested) ProtoMessage() {}
+
+func (x *FriendRequested) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FriendRequested.ProtoReflect.Descriptor instead.
+func (*FriendRequested) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *FriendRequested) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *FriendRequested) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *FriendRequested) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *FriendRequested) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *FriendRequested) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// FriendAnswered accepts or refuses a request, or takes it back.
+type FriendAnswered struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint32                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"` // who asked
+	To            uint32                 `protobuf:"varint,2,opt,name=to,proto3" json:"to,omitempty"`     // who was asked
+	Accept        bool                   `protobuf:"varint,3,opt,name=accept,proto3" json:"accept,omitempty"`
+	Withdrawn     bool                   `protobuf:"varint,4,opt,name=withdrawn,proto3" json:"withdrawn,omitempty"` // it is taken back by who asked; accept is not set then
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FriendAnswered) Reset() {
+	*x = FriendAnswered{}
+	mi := &file_schema_event_event_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FriendAnswered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FriendAnswered) ProtoMessage() {}
+
+func (x *FriendAnswered) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FriendAnswered.ProtoReflect.Descriptor instead.
+func (*FriendAnswered) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *FriendAnswered) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *FriendAnswered) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *FriendAnswered) GetAccept() bool {
+	if x != nil {
+		return x.Accept
+	}
+	return false
+}
+
+func (x *FriendAnswered) GetWithdrawn() bool {
+	if x != nil {
+		return x.Withdrawn
+	}
+	return false
+}
+
+func (x *FriendAnswered) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *FriendAnswered) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// FriendRemarked gives a friend a name that only its giver sees; empty takes it away.
+type FriendRemarked struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	Friend        uint32                 `protobuf:"varint,2,opt,name=friend,proto3" json:"friend,omitempty"`
+	Remark        string                 `protobuf:"bytes,3,opt,name=remark,proto3" json:"remark,omitempty"`
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FriendRemarked) Reset() {
+	*x = FriendRemarked{}
+	mi := &file_schema_event_event_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FriendRemarked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FriendRemarked) ProtoMessage() {}
+
+func (x *FriendRemarked) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FriendRemarked.ProtoReflect.Descriptor instead.
+func (*FriendRemarked) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *FriendRemarked) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *FriendRemarked) GetFriend() uint32 {
+	if x != nil {
+		return x.Friend
+	}
+	return 0
+}
+
+func (x *FriendRemarked) GetRemark() string {
+	if x != nil {
+		return x.Remark
+	}
+	return ""
+}
+
+func (x *FriendRemarked) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *FriendRemarked) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// DeviceTokenSet says where pushes for a user's phone go. A token belongs to one user:
+// it is taken from whoever had it.
+type DeviceTokenSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	ClientType    uint32                 `protobuf:"varint,2,opt,name=client_type,json=clientType,proto3" json:"client_type,omitempty"` // TeamTalk's ClientType
+	Token         string                 `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`                              // empty: none any more
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceTokenSet) Reset() {
+	*x = DeviceTokenSet{}
+	mi := &file_schema_event_event_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceTokenSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceTokenSet) ProtoMessage() {}
+
+func (x *DeviceTokenSet) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceTokenSet.ProtoReflect.Descriptor instead.
+func (*DeviceTokenSet) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DeviceTokenSet) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *DeviceTokenSet) GetClientType() uint32 {
+	if x != nil {
+		return x.ClientType
+	}
+	return 0
+}
+
+func (x *DeviceTokenSet) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *DeviceTokenSet) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *DeviceTokenSet) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// PushShieldSet turns the quiet nights of a user on or off.
+type PushShieldSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	On            bool                   `protobuf:"varint,2,opt,name=on,proto3" json:"on,omitempty"`
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PushShieldSet) Reset() {
+	*x = PushShieldSet{}
+	mi := &file_schema_event_event_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PushShieldSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PushShieldSet) ProtoMessage() {}
+
+func (x *PushShieldSet) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PushShieldSet.ProtoReflect.Descriptor instead.
+func (*PushShieldSet) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PushShieldSet) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *PushShieldSet) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+func (x *PushShieldSet) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *PushShieldSet) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// PasswordRehashed puts another hash of the same password in place. It ends no session,
+// and has an effect only while the credentials are those of the given position.
+type PasswordRehashed struct {
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	User                uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	PasswordHash        string                 `protobuf:"bytes,2,opt,name=password_hash,json=passwordHash,proto3" json:"password_hash,omitempty"`
+	CredentialsSequence uint64                 `protobuf:"varint,3,opt,name=credentials_sequence,json=credentialsSequence,proto3" json:"credentials_sequence,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *PasswordRehashed) Reset() {
+	*x = PasswordRehashed{}
+	mi := &file_schema_event_event_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PasswordRehashed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PasswordRehashed) ProtoMessage() {}
+
+func (x *PasswordRehashed) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PasswordRehashed.ProtoReflect.Descriptor instead.
+func (*PasswordRehashed) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *PasswordRehashed) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *PasswordRehashed) GetPasswordHash() string {
+	if x != nil {
+		return x.PasswordHash
+	}
+	return ""
+}
+
+func (x *PasswordRehashed) GetCredentialsSequence() uint64 {
+	if x != nil {
+		return x.CredentialsSequence
+	}
+	return 0
+}
+
+// ApiKeyAdded lets a program use the server API.
+type ApiKeyAdded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`     // public part
+	Hash          []byte                 `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"` // SHA-256 of the secret part, which is random
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"` // what it is for
+	Scopes        []string               `protobuf:"bytes,4,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	Expires       int64                  `protobuf:"varint,5,opt,name=expires,proto3" json:"expires,omitempty"` // Unix milliseconds, 0: never
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApiKeyAdded) Reset() {
+	*x = ApiKeyAdded{}
+	mi := &file_schema_event_event_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApiKeyAdded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApiKeyAdded) ProtoMessage() {}
+
+func (x *ApiKeyAdded) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApiKeyAdded.ProtoReflect.Descriptor instead.
+func (*ApiKeyAdded) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ApiKeyAdded) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ApiKeyAdded) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *ApiKeyAdded) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ApiKeyAdded) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *ApiKeyAdded) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *ApiKeyAdded) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+type ApiKeyRevoked struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApiKeyRevoked) Reset() {
+	*x = ApiKeyRevoked{}
+	mi := &file_schema_event_event_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApiKeyRevoked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApiKeyRevoked) ProtoMessage() {}
+
+func (x *ApiKeyRevoked) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApiKeyRevoked.ProtoReflect.Descriptor instead.
+func (*ApiKeyRevoked) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ApiKeyRevoked) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ApiKeyRevoked) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// WebhookSet makes a target of pushes, or replaces what is known of it.
+type WebhookSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Url           string                 `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	Secret        string                 `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"` // signs what is sent; empty keeps the present one
+	Disabled      bool                   `protobuf:"varint,4,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookSet) Reset() {
+	*x = WebhookSet{}
+	mi := &file_schema_event_event_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookSet) ProtoMessage() {}
+
+func (x *WebhookSet) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookSet.ProtoReflect.Descriptor instead.
+func (*WebhookSet) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *WebhookSet) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *WebhookSet) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *WebhookSet) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *WebhookSet) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+func (x *WebhookSet) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+type WebhookRemoved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookRemoved) Reset() {
+	*x = WebhookRemoved{}
+	mi := &file_schema_event_event_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookRemoved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookRemoved) ProtoMessage() {}
+
+func (x *WebhookRemoved) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookRemoved.ProtoReflect.Descriptor instead.
+func (*WebhookRemoved) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *WebhookRemoved) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *WebhookRemoved) GetBy() string {
 	if x != nil {
 		return x.By
 	}
@@ -1136,7 +2574,7 @@ type NodeStarted struct {
 
 func (x *NodeStarted) Reset() {
 	*x = NodeStarted{}
-	mi := &file_schema_event_event_proto_msgTypes[9]
+	mi := &file_schema_event_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +2586,7 @@ func (x *NodeStarted) String() string {
 func (*NodeStarted) ProtoMessage() {}
 
 func (x *NodeStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_event_event_proto_msgTypes[9]
+	mi := &file_schema_event_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +2599,7 @@ func (x *NodeStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStarted.ProtoReflect.Descriptor instead.
 func (*NodeStarted) Descriptor() ([]byte, []int) {
-	return file_schema_event_event_proto_rawDescGZIP(), []int{9}
+	return file_schema_event_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *NodeStarted) GetLife() []byte {
@@ -1194,7 +2632,7 @@ type NodeStopped struct {
 
 func (x *NodeStopped) Reset() {
 	*x = NodeStopped{}
-	mi := &file_schema_event_event_proto_msgTypes[10]
+	mi := &file_schema_event_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +2644,7 @@ func (x *NodeStopped) String() string {
 func (*NodeStopped) ProtoMessage() {}
 
 func (x *NodeStopped) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_event_event_proto_msgTypes[10]
+	mi := &file_schema_event_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +2657,7 @@ func (x *NodeStopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStopped.ProtoReflect.Descriptor instead.
 func (*NodeStopped) Descriptor() ([]byte, []int) {
-	return file_schema_event_event_proto_rawDescGZIP(), []int{10}
+	return file_schema_event_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *NodeStopped) GetLife() []byte {
@@ -1239,7 +2677,7 @@ type NodeLost struct {
 
 func (x *NodeLost) Reset() {
 	*x = NodeLost{}
-	mi := &file_schema_event_event_proto_msgTypes[11]
+	mi := &file_schema_event_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +2689,7 @@ func (x *NodeLost) String() string {
 func (*NodeLost) ProtoMessage() {}
 
 func (x *NodeLost) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_event_event_proto_msgTypes[11]
+	mi := &file_schema_event_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +2702,7 @@ func (x *NodeLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeLost.ProtoReflect.Descriptor instead.
 func (*NodeLost) Descriptor() ([]byte, []int) {
-	return file_schema_event_event_proto_rawDescGZIP(), []int{11}
+	return file_schema_event_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *NodeLost) GetLife() []byte {
@@ -1300,7 +2738,7 @@ type SessionOpened struct {
 
 func (x *SessionOpened) Reset() {
 	*x = SessionOpened{}
-	mi := &file_schema_event_event_proto_msgTypes[12]
+	mi := &file_schema_event_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +2750,7 @@ func (x *SessionOpened) String() string {
 func (*SessionOpened) ProtoMessage() {}
 
 func (x *SessionOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_event_event_proto_msgTypes[12]
+	mi := &file_schema_event_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +2763,7 @@ func (x *SessionOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionOpened.ProtoReflect.Descriptor instead.
 func (*SessionOpened) Descriptor() ([]byte, []int) {
-	return file_schema_event_event_proto_rawDescGZIP(), []int{12}
+	return file_schema_event_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SessionOpened) GetSession() []byte {
@@ -1403,7 +2841,7 @@ type SessionEnded struct {
 
 func (x *SessionEnded) Reset() {
 	*x = SessionEnded{}
-	mi := &file_schema_event_event_proto_msgTypes[13]
+	mi := &file_schema_event_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +2853,7 @@ func (x *SessionEnded) String() string {
 func (*SessionEnded) ProtoMessage() {}
 
 func (x *SessionEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_event_event_proto_msgTypes[13]
+	mi := &file_schema_event_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +2866,7 @@ func (x *SessionEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEnded.ProtoReflect.Descriptor instead.
 func (*SessionEnded) Descriptor() ([]byte, []int) {
-	return file_schema_event_event_proto_rawDescGZIP(), []int{13}
+	return file_schema_event_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SessionEnded) GetSession() []byte {
@@ -1473,7 +2911,7 @@ type DeviceClassKicked struct {
 
 func (x *DeviceClassKicked) Reset() {
 	*x = DeviceClassKicked{}
-	mi := &file_schema_event_event_proto_msgTypes[14]
+	mi := &file_schema_event_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +2923,7 @@ func (x *DeviceClassKicked) String() string {
 func (*DeviceClassKicked) ProtoMessage() {}
 
 func (x *DeviceClassKicked) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_event_event_proto_msgTypes[14]
+	mi := &file_schema_event_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +2936,7 @@ func (x *DeviceClassKicked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceClassKicked.ProtoReflect.Descriptor instead.
 func (*DeviceClassKicked) Descriptor() ([]byte, []int) {
-	return file_schema_event_event_proto_rawDescGZIP(), []int{14}
+	return file_schema_event_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeviceClassKicked) GetUser() uint32 {
@@ -1543,13 +2981,14 @@ type MessageSent struct {
 	RepeatKey       []byte                 `protobuf:"bytes,8,opt,name=repeat_key,json=repeatKey,proto3" json:"repeat_key,omitempty"`                     // 16 bytes, empty where repeats are not recognised
 	KeyId           string                 `protobuf:"bytes,9,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`                                 // key the body is encrypted with; empty: none
 	Origin          Origin                 `protobuf:"varint,10,opt,name=origin,proto3,enum=godwit.event.Origin" json:"origin,omitempty"`
+	By              string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"` // origin api or system: which caller of the API
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *MessageSent) Reset() {
 	*x = MessageSent{}
-	mi := &file_schema_event_event_proto_msgTypes[15]
+	mi := &file_schema_event_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +3000,7 @@ func (x *MessageSent) String() string {
 func (*MessageSent) ProtoMessage() {}
 
 func (x *MessageSent) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_event_event_proto_msgTypes[15]
+	mi := &file_schema_event_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +3013,7 @@ func (x *MessageSent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageSent.ProtoReflect.Descriptor instead.
 func (*MessageSent) Descriptor() ([]byte, []int) {
-	return file_schema_event_event_proto_rawDescGZIP(), []int{15}
+	return file_schema_event_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MessageSent) GetConversation() []byte {
@@ -1647,19 +3086,27 @@ func (x *MessageSent) GetOrigin() Origin {
 	return Origin_ORIGIN_CLIENT
 }
 
+func (x *MessageSent) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 type ReadAdvanced struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
 	User          uint32                 `protobuf:"varint,2,opt,name=user,proto3" json:"user,omitempty"`
 	MsgId         uint32                 `protobuf:"varint,3,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"` // everything up to and including it has been read
 	Session       []byte                 `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadAdvanced) Reset() {
 	*x = ReadAdvanced{}
-	mi := &file_schema_event_event_proto_msgTypes[16]
+	mi := &file_schema_event_event_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +3118,7 @@ func (x *ReadAdvanced) String() string {
 func (*ReadAdvanced) ProtoMessage() {}
 
 func (x *ReadAdvanced) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_event_event_proto_msgTypes[16]
+	mi := &file_schema_event_event_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +3131,7 @@ func (x *ReadAdvanced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadAdvanced.ProtoReflect.Descriptor instead.
 func (*ReadAdvanced) Descriptor() ([]byte, []int) {
-	return file_schema_event_event_proto_rawDescGZIP(), []int{16}
+	return file_schema_event_event_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReadAdvanced) GetConversation() []byte {
@@ -1715,6 +3162,13 @@ func (x *ReadAdvanced) GetSession() []byte {
 	return nil
 }
 
+func (x *ReadAdvanced) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 // SessionEntryRemoved takes a conversation out of its user's list until it is
 // written to again; the unread mark goes with it.
 type SessionEntryRemoved struct {
@@ -1728,7 +3182,7 @@ type SessionEntryRemoved struct {
 
 func (x *SessionEntryRemoved) Reset() {
 	*x = SessionEntryRemoved{}
-	mi := &file_schema_event_event_proto_msgTypes[17]
+	mi := &file_schema_event_event_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +3194,7 @@ func (x *SessionEntryRemoved) String() string {
 func (*SessionEntryRemoved) ProtoMessage() {}
 
 func (x *SessionEntryRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_event_event_proto_msgTypes[17]
+	mi := &file_schema_event_event_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +3207,7 @@ func (x *SessionEntryRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEntryRemoved.ProtoReflect.Descriptor instead.
 func (*SessionEntryRemoved) Descriptor() ([]byte, []int) {
-	return file_schema_event_event_proto_rawDescGZIP(), []int{17}
+	return file_schema_event_event_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SessionEntryRemoved) GetConversation() []byte {
@@ -1783,13 +3237,15 @@ type BlockChanged struct {
 	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
 	User          uint32                 `protobuf:"varint,2,opt,name=user,proto3" json:"user,omitempty"`
 	Blocked       bool                   `protobuf:"varint,3,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BlockChanged) Reset() {
 	*x = BlockChanged{}
-	mi := &file_schema_event_event_proto_msgTypes[18]
+	mi := &file_schema_event_event_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1801,7 +3257,7 @@ func (x *BlockChanged) String() string {
 func (*BlockChanged) ProtoMessage() {}
 
 func (x *BlockChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_event_event_proto_msgTypes[18]
+	mi := &file_schema_event_event_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1814,7 +3270,7 @@ func (x *BlockChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockChanged.ProtoReflect.Descriptor instead.
 func (*BlockChanged) Descriptor() ([]byte, []int) {
-	return file_schema_event_event_proto_rawDescGZIP(), []int{18}
+	return file_schema_event_event_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BlockChanged) GetConversation() []byte {
@@ -1838,6 +3294,914 @@ func (x *BlockChanged) GetBlocked() bool {
 	return false
 }
 
+func (x *BlockChanged) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *BlockChanged) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// GroupCreated opens a group. It is appended by compare and set on the group's subject.
+type GroupCreated struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Type          GroupType              `protobuf:"varint,2,opt,name=type,proto3,enum=godwit.event.GroupType" json:"type,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	AvatarUrl     string                 `protobuf:"bytes,4,opt,name=avatar_url,json=avatarUrl,proto3" json:"avatar_url,omitempty"`
+	Creator       uint32                 `protobuf:"varint,5,opt,name=creator,proto3" json:"creator,omitempty"`        // becomes a member and the administrator; 0: nobody
+	Members       []uint32               `protobuf:"varint,6,rep,packed,name=members,proto3" json:"members,omitempty"` // ascending, each once
+	Limit         uint32                 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`            // most members at this decision
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupCreated) Reset() {
+	*x = GroupCreated{}
+	mi := &file_schema_event_event_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupCreated) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupCreated) ProtoMessage() {}
+
+func (x *GroupCreated) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupCreated.ProtoReflect.Descriptor instead.
+func (*GroupCreated) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *GroupCreated) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *GroupCreated) GetType() GroupType {
+	if x != nil {
+		return x.Type
+	}
+	return GroupType_GROUP_TYPE_UNSPECIFIED
+}
+
+func (x *GroupCreated) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GroupCreated) GetAvatarUrl() string {
+	if x != nil {
+		return x.AvatarUrl
+	}
+	return ""
+}
+
+func (x *GroupCreated) GetCreator() uint32 {
+	if x != nil {
+		return x.Creator
+	}
+	return 0
+}
+
+func (x *GroupCreated) GetMembers() []uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *GroupCreated) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *GroupCreated) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *GroupCreated) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// GroupMembersChanged adds and removes members, in that order, by compare and set on the
+// group's subject. Who may do so is decided at its position; see Rule.
+type GroupMembersChanged struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Conversation []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Added        []uint32               `protobuf:"varint,2,rep,packed,name=added,proto3" json:"added,omitempty"`
+	Removed      []uint32               `protobuf:"varint,3,rep,packed,name=removed,proto3" json:"removed,omitempty"`
+	User         uint32                 `protobuf:"varint,4,opt,name=user,proto3" json:"user,omitempty"` // who asked; 0: the API, which may do anything
+	Limit        uint32                 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	// An import: has an effect only while the head is import_after, and only if
+	// (import_after, import_step) is beyond that of all before.
+	ImportAfter   uint32 `protobuf:"varint,6,opt,name=import_after,json=importAfter,proto3" json:"import_after,omitempty"`
+	ImportStep    uint32 `protobuf:"varint,7,opt,name=import_step,json=importStep,proto3" json:"import_step,omitempty"` // 0: no import
+	Session       []byte `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"`
+	By            string `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupMembersChanged) Reset() {
+	*x = GroupMembersChanged{}
+	mi := &file_schema_event_event_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupMembersChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupMembersChanged) ProtoMessage() {}
+
+func (x *GroupMembersChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupMembersChanged.ProtoReflect.Descriptor instead.
+func (*GroupMembersChanged) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *GroupMembersChanged) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *GroupMembersChanged) GetAdded() []uint32 {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *GroupMembersChanged) GetRemoved() []uint32 {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *GroupMembersChanged) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *GroupMembersChanged) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *GroupMembersChanged) GetImportAfter() uint32 {
+	if x != nil {
+		return x.ImportAfter
+	}
+	return 0
+}
+
+func (x *GroupMembersChanged) GetImportStep() uint32 {
+	if x != nil {
+		return x.ImportStep
+	}
+	return 0
+}
+
+func (x *GroupMembersChanged) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *GroupMembersChanged) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// GroupChanged changes what is set, by compare and set on the group's subject.
+type GroupChanged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	User          uint32                 `protobuf:"varint,2,opt,name=user,proto3" json:"user,omitempty"` // as in GroupMembersChanged
+	Name          *string                `protobuf:"bytes,3,opt,name=name,proto3,oneof" json:"name,omitempty"`
+	AvatarUrl     *string                `protobuf:"bytes,4,opt,name=avatar_url,json=avatarUrl,proto3,oneof" json:"avatar_url,omitempty"`
+	Administrator *uint32                `protobuf:"varint,5,opt,name=administrator,proto3,oneof" json:"administrator,omitempty"` // a member
+	Dissolved     bool                   `protobuf:"varint,6,opt,name=dissolved,proto3" json:"dissolved,omitempty"`               // all members leave, for good
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupChanged) Reset() {
+	*x = GroupChanged{}
+	mi := &file_schema_event_event_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupChanged) ProtoMessage() {}
+
+func (x *GroupChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupChanged.ProtoReflect.Descriptor instead.
+func (*GroupChanged) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *GroupChanged) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *GroupChanged) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *GroupChanged) GetName() string {
+	if x != nil && x.Name != nil {
+		return *x.Name
+	}
+	return ""
+}
+
+func (x *GroupChanged) GetAvatarUrl() string {
+	if x != nil && x.AvatarUrl != nil {
+		return *x.AvatarUrl
+	}
+	return ""
+}
+
+func (x *GroupChanged) GetAdministrator() uint32 {
+	if x != nil && x.Administrator != nil {
+		return *x.Administrator
+	}
+	return 0
+}
+
+func (x *GroupChanged) GetDissolved() bool {
+	if x != nil {
+		return x.Dissolved
+	}
+	return false
+}
+
+func (x *GroupChanged) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *GroupChanged) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// GroupShieldSet mutes the pushes of a group for a member.
+type GroupShieldSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	User          uint32                 `protobuf:"varint,2,opt,name=user,proto3" json:"user,omitempty"`
+	Shielded      bool                   `protobuf:"varint,3,opt,name=shielded,proto3" json:"shielded,omitempty"`
+	Session       []byte                 `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupShieldSet) Reset() {
+	*x = GroupShieldSet{}
+	mi := &file_schema_event_event_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupShieldSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupShieldSet) ProtoMessage() {}
+
+func (x *GroupShieldSet) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupShieldSet.ProtoReflect.Descriptor instead.
+func (*GroupShieldSet) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *GroupShieldSet) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *GroupShieldSet) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *GroupShieldSet) GetShielded() bool {
+	if x != nil {
+		return x.Shielded
+	}
+	return false
+}
+
+func (x *GroupShieldSet) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *GroupShieldSet) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// MessageRecalled takes a message back: it keeps its id and loses its body.
+type MessageRecalled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	MsgId         uint32                 `protobuf:"varint,2,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"`
+	User          uint32                 `protobuf:"varint,3,opt,name=user,proto3" json:"user,omitempty"`     // its sender; 0: the API
+	Within        uint32                 `protobuf:"varint,4,opt,name=within,proto3" json:"within,omitempty"` // seconds after the message's own time; 0: no limit
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageRecalled) Reset() {
+	*x = MessageRecalled{}
+	mi := &file_schema_event_event_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageRecalled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageRecalled) ProtoMessage() {}
+
+func (x *MessageRecalled) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageRecalled.ProtoReflect.Descriptor instead.
+func (*MessageRecalled) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *MessageRecalled) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *MessageRecalled) GetMsgId() uint32 {
+	if x != nil {
+		return x.MsgId
+	}
+	return 0
+}
+
+func (x *MessageRecalled) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *MessageRecalled) GetWithin() uint32 {
+	if x != nil {
+		return x.Within
+	}
+	return 0
+}
+
+func (x *MessageRecalled) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *MessageRecalled) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// MessageEdited gives a message another body. The ones before are kept.
+type MessageEdited struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	MsgId         uint32                 `protobuf:"varint,2,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"`
+	User          uint32                 `protobuf:"varint,3,opt,name=user,proto3" json:"user,omitempty"` // as in MessageRecalled
+	Body          []byte                 `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
+	Within        uint32                 `protobuf:"varint,5,opt,name=within,proto3" json:"within,omitempty"`
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"`
+	By            string                 `protobuf:"bytes,15,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageEdited) Reset() {
+	*x = MessageEdited{}
+	mi := &file_schema_event_event_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageEdited) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageEdited) ProtoMessage() {}
+
+func (x *MessageEdited) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageEdited.ProtoReflect.Descriptor instead.
+func (*MessageEdited) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *MessageEdited) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *MessageEdited) GetMsgId() uint32 {
+	if x != nil {
+		return x.MsgId
+	}
+	return 0
+}
+
+func (x *MessageEdited) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *MessageEdited) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *MessageEdited) GetWithin() uint32 {
+	if x != nil {
+		return x.Within
+	}
+	return 0
+}
+
+func (x *MessageEdited) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *MessageEdited) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// DeliveredAdvanced: a client of the user has received everything up to a message.
+type DeliveredAdvanced struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	User          uint32                 `protobuf:"varint,2,opt,name=user,proto3" json:"user,omitempty"`
+	MsgId         uint32                 `protobuf:"varint,3,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"`
+	Session       []byte                 `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliveredAdvanced) Reset() {
+	*x = DeliveredAdvanced{}
+	mi := &file_schema_event_event_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliveredAdvanced) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliveredAdvanced) ProtoMessage() {}
+
+func (x *DeliveredAdvanced) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliveredAdvanced.ProtoReflect.Descriptor instead.
+func (*DeliveredAdvanced) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *DeliveredAdvanced) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *DeliveredAdvanced) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *DeliveredAdvanced) GetMsgId() uint32 {
+	if x != nil {
+		return x.MsgId
+	}
+	return 0
+}
+
+func (x *DeliveredAdvanced) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+// MessageImported is a message of another system. It counts only if msg_id is the next
+// one, so that an import may be run again. Its time is the event's.
+type MessageImported struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	MsgId         uint32                 `protobuf:"varint,2,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"`
+	From          uint32                 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
+	Type          uint32                 `protobuf:"varint,4,opt,name=type,proto3" json:"type,omitempty"`
+	Body          []byte                 `protobuf:"bytes,5,opt,name=body,proto3" json:"body,omitempty"`
+	Missing       bool                   `protobuf:"varint,6,opt,name=missing,proto3" json:"missing,omitempty"` // the other system had lost it; the body is empty
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageImported) Reset() {
+	*x = MessageImported{}
+	mi := &file_schema_event_event_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageImported) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageImported) ProtoMessage() {}
+
+func (x *MessageImported) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageImported.ProtoReflect.Descriptor instead.
+func (*MessageImported) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *MessageImported) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *MessageImported) GetMsgId() uint32 {
+	if x != nil {
+		return x.MsgId
+	}
+	return 0
+}
+
+func (x *MessageImported) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *MessageImported) GetType() uint32 {
+	if x != nil {
+		return x.Type
+	}
+	return 0
+}
+
+func (x *MessageImported) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *MessageImported) GetMissing() bool {
+	if x != nil {
+		return x.Missing
+	}
+	return false
+}
+
+// FileOffered: a file for a party of a direct conversation lies ready to be fetched.
+type FileOffered struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	From          uint32                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	To            uint32                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	Task          string                 `protobuf:"bytes,4,opt,name=task,proto3" json:"task,omitempty"` // names the stored file
+	Name          string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	Size          uint32                 `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"` // bytes
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileOffered) Reset() {
+	*x = FileOffered{}
+	mi := &file_schema_event_event_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileOffered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileOffered) ProtoMessage() {}
+
+func (x *FileOffered) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileOffered.ProtoReflect.Descriptor instead.
+func (*FileOffered) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *FileOffered) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *FileOffered) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *FileOffered) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *FileOffered) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *FileOffered) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FileOffered) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *FileOffered) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+// FileRemoved takes an offered file away, once its receiver has it or wants it no more.
+type FileRemoved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	User          uint32                 `protobuf:"varint,2,opt,name=user,proto3" json:"user,omitempty"` // the receiver or the sender; 0: its time is over
+	Task          string                 `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
+	Session       []byte                 `protobuf:"bytes,14,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileRemoved) Reset() {
+	*x = FileRemoved{}
+	mi := &file_schema_event_event_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileRemoved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileRemoved) ProtoMessage() {}
+
+func (x *FileRemoved) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_event_event_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileRemoved.ProtoReflect.Descriptor instead.
+func (*FileRemoved) Descriptor() ([]byte, []int) {
+	return file_schema_event_event_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *FileRemoved) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *FileRemoved) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *FileRemoved) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *FileRemoved) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
 var File_schema_event_event_proto protoreflect.FileDescriptor
 
 const file_schema_event_event_proto_rawDesc = "" +
@@ -1847,9 +4211,10 @@ const file_schema_event_event_proto_rawDesc = "" +
 	"\x06writer\x18\x01 \x01(\fR\x06writer\x12\f\n" +
 	"\x01n\x18\x02 \x01(\x04R\x01n\x12\x12\n" +
 	"\x04rule\x18\x03 \x01(\rR\x04rule\x12+\n" +
-	"\x06events\x18\x04 \x03(\v2\x13.godwit.event.EventR\x06events\"\xc4\t\n" +
+	"\x06events\x18\x04 \x03(\v2\x13.godwit.event.EventR\x06events\"\xe4\x16\n" +
 	"\x05Event\x12\x0e\n" +
-	"\x02at\x18\x01 \x01(\x03R\x02at\x12A\n" +
+	"\x02at\x18\x01 \x01(\x03R\x02at\x12\x18\n" +
+	"\arequest\x18\x03 \x01(\fR\arequest\x12A\n" +
 	"\rstream_opened\x18\x02 \x01(\v2\x1a.godwit.event.StreamOpenedH\x00R\fstreamOpened\x12M\n" +
 	"\x11person_registered\x18\n" +
 	" \x01(\v2\x1e.godwit.event.PersonRegisteredH\x00R\x10personRegistered\x12J\n" +
@@ -1857,7 +4222,21 @@ const file_schema_event_event_proto_rawDesc = "" +
 	"\x0fperson_disabled\x18\f \x01(\v2\x1c.godwit.event.PersonDisabledH\x00R\x0epersonDisabled\x12D\n" +
 	"\x0eperson_enabled\x18\r \x01(\v2\x1b.godwit.event.PersonEnabledH\x00R\rpersonEnabled\x12>\n" +
 	"\ffriend_added\x18\x0e \x01(\v2\x19.godwit.event.FriendAddedH\x00R\vfriendAdded\x12D\n" +
-	"\x0efriend_removed\x18\x0f \x01(\v2\x1b.godwit.event.FriendRemovedH\x00R\rfriendRemoved\x12>\n" +
+	"\x0efriend_removed\x18\x0f \x01(\v2\x1b.godwit.event.FriendRemovedH\x00R\rfriendRemoved\x12G\n" +
+	"\x0fprofile_changed\x18\x10 \x01(\v2\x1c.godwit.event.ProfileChangedH\x00R\x0eprofileChanged\x12P\n" +
+	"\x12department_changed\x18\x11 \x01(\v2\x1f.godwit.event.DepartmentChangedH\x00R\x11departmentChanged\x12D\n" +
+	"\x0egroup_reserved\x18\x12 \x01(\v2\x1b.godwit.event.GroupReservedH\x00R\rgroupReserved\x12J\n" +
+	"\x10friend_requested\x18\x13 \x01(\v2\x1d.godwit.event.FriendRequestedH\x00R\x0ffriendRequested\x12G\n" +
+	"\x0ffriend_answered\x18\x14 \x01(\v2\x1c.godwit.event.FriendAnsweredH\x00R\x0efriendAnswered\x12G\n" +
+	"\x0ffriend_remarked\x18\x15 \x01(\v2\x1c.godwit.event.FriendRemarkedH\x00R\x0efriendRemarked\x12H\n" +
+	"\x10device_token_set\x18\x16 \x01(\v2\x1c.godwit.event.DeviceTokenSetH\x00R\x0edeviceTokenSet\x12E\n" +
+	"\x0fpush_shield_set\x18\x17 \x01(\v2\x1b.godwit.event.PushShieldSetH\x00R\rpushShieldSet\x12M\n" +
+	"\x11password_rehashed\x18\x18 \x01(\v2\x1e.godwit.event.PasswordRehashedH\x00R\x10passwordRehashed\x12?\n" +
+	"\rapi_key_added\x18\x19 \x01(\v2\x19.godwit.event.ApiKeyAddedH\x00R\vapiKeyAdded\x12E\n" +
+	"\x0fapi_key_revoked\x18\x1a \x01(\v2\x1b.godwit.event.ApiKeyRevokedH\x00R\rapiKeyRevoked\x12;\n" +
+	"\vwebhook_set\x18\x1b \x01(\v2\x18.godwit.event.WebhookSetH\x00R\n" +
+	"webhookSet\x12G\n" +
+	"\x0fwebhook_removed\x18\x1c \x01(\v2\x1c.godwit.event.WebhookRemovedH\x00R\x0ewebhookRemoved\x12>\n" +
 	"\fnode_started\x18\x1e \x01(\v2\x19.godwit.event.NodeStartedH\x00R\vnodeStarted\x12>\n" +
 	"\fnode_stopped\x18\x1f \x01(\v2\x19.godwit.event.NodeStoppedH\x00R\vnodeStopped\x125\n" +
 	"\tnode_lost\x18  \x01(\v2\x16.godwit.event.NodeLostH\x00R\bnodeLost\x12D\n" +
@@ -1867,7 +4246,17 @@ const file_schema_event_event_proto_rawDesc = "" +
 	"\fmessage_sent\x182 \x01(\v2\x19.godwit.event.MessageSentH\x00R\vmessageSent\x12A\n" +
 	"\rread_advanced\x183 \x01(\v2\x1a.godwit.event.ReadAdvancedH\x00R\freadAdvanced\x12W\n" +
 	"\x15session_entry_removed\x184 \x01(\v2!.godwit.event.SessionEntryRemovedH\x00R\x13sessionEntryRemoved\x12A\n" +
-	"\rblock_changed\x185 \x01(\v2\x1a.godwit.event.BlockChangedH\x00R\fblockChangedB\x06\n" +
+	"\rblock_changed\x185 \x01(\v2\x1a.godwit.event.BlockChangedH\x00R\fblockChanged\x12A\n" +
+	"\rgroup_created\x186 \x01(\v2\x1a.godwit.event.GroupCreatedH\x00R\fgroupCreated\x12W\n" +
+	"\x15group_members_changed\x187 \x01(\v2!.godwit.event.GroupMembersChangedH\x00R\x13groupMembersChanged\x12A\n" +
+	"\rgroup_changed\x188 \x01(\v2\x1a.godwit.event.GroupChangedH\x00R\fgroupChanged\x12H\n" +
+	"\x10group_shield_set\x189 \x01(\v2\x1c.godwit.event.GroupShieldSetH\x00R\x0egroupShieldSet\x12J\n" +
+	"\x10message_recalled\x18: \x01(\v2\x1d.godwit.event.MessageRecalledH\x00R\x0fmessageRecalled\x12D\n" +
+	"\x0emessage_edited\x18; \x01(\v2\x1b.godwit.event.MessageEditedH\x00R\rmessageEdited\x12P\n" +
+	"\x12delivered_advanced\x18< \x01(\v2\x1f.godwit.event.DeliveredAdvancedH\x00R\x11deliveredAdvanced\x12J\n" +
+	"\x10message_imported\x18= \x01(\v2\x1d.godwit.event.MessageImportedH\x00R\x0fmessageImported\x12>\n" +
+	"\ffile_offered\x18> \x01(\v2\x19.godwit.event.FileOfferedH\x00R\vfileOffered\x12>\n" +
+	"\ffile_removed\x18? \x01(\v2\x19.godwit.event.FileRemovedH\x00R\vfileRemovedB\x06\n" +
 	"\x04body\"\x99\x01\n" +
 	"\fStreamOpened\x12\x10\n" +
 	"\x03log\x18\x01 \x01(\fR\x03log\x12\x16\n" +
@@ -1911,10 +4300,115 @@ const file_schema_event_event_proto_rawDesc = "" +
 	"\vFriendAdded\x12\x14\n" +
 	"\x05lower\x18\x01 \x01(\rR\x05lower\x12\x16\n" +
 	"\x06higher\x18\x02 \x01(\rR\x06higher\x12\x0e\n" +
-	"\x02by\x18\x0f \x01(\tR\x02by\"M\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"{\n" +
 	"\rFriendRemoved\x12\x14\n" +
 	"\x05lower\x18\x01 \x01(\rR\x05lower\x12\x16\n" +
-	"\x06higher\x18\x02 \x01(\rR\x06higher\x12\x0e\n" +
+	"\x06higher\x18\x02 \x01(\rR\x06higher\x12\x12\n" +
+	"\x04user\x18\x03 \x01(\rR\x04user\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"\xe2\x03\n" +
+	"\x0eProfileChanged\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x17\n" +
+	"\x04nick\x18\x02 \x01(\tH\x00R\x04nick\x88\x01\x01\x12\x1b\n" +
+	"\x06gender\x18\x03 \x01(\rH\x01R\x06gender\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"avatar_url\x18\x04 \x01(\tH\x02R\tavatarUrl\x88\x01\x01\x12#\n" +
+	"\n" +
+	"department\x18\x05 \x01(\rH\x03R\n" +
+	"department\x88\x01\x01\x12\x19\n" +
+	"\x05email\x18\x06 \x01(\tH\x04R\x05email\x88\x01\x01\x12!\n" +
+	"\ttelephone\x18\a \x01(\tH\x05R\ttelephone\x88\x01\x01\x12\x1b\n" +
+	"\x06domain\x18\b \x01(\tH\x06R\x06domain\x88\x01\x01\x12#\n" +
+	"\n" +
+	"employment\x18\t \x01(\rH\aR\n" +
+	"employment\x88\x01\x01\x12!\n" +
+	"\tsignature\x18\n" +
+	" \x01(\tH\bR\tsignature\x88\x01\x01\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02byB\a\n" +
+	"\x05_nickB\t\n" +
+	"\a_genderB\r\n" +
+	"\v_avatar_urlB\r\n" +
+	"\v_departmentB\b\n" +
+	"\x06_emailB\f\n" +
+	"\n" +
+	"_telephoneB\t\n" +
+	"\a_domainB\r\n" +
+	"\v_employmentB\f\n" +
+	"\n" +
+	"_signature\"\xfa\x01\n" +
+	"\x11DepartmentChanged\x12\x1e\n" +
+	"\n" +
+	"department\x18\x01 \x01(\rR\n" +
+	"department\x12\x12\n" +
+	"\x04make\x18\x02 \x01(\bR\x04make\x12\x17\n" +
+	"\x04name\x18\x03 \x01(\tH\x00R\x04name\x88\x01\x01\x12\x1f\n" +
+	"\bpriority\x18\x04 \x01(\rH\x01R\bpriority\x88\x01\x01\x12\x1b\n" +
+	"\x06parent\x18\x05 \x01(\rH\x02R\x06parent\x88\x01\x01\x12\x1d\n" +
+	"\adeleted\x18\x06 \x01(\bH\x03R\adeleted\x88\x01\x01\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02byB\a\n" +
+	"\x05_nameB\v\n" +
+	"\t_priorityB\t\n" +
+	"\a_parentB\n" +
+	"\n" +
+	"\b_deleted\"7\n" +
+	"\rGroupReserved\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"s\n" +
+	"\x0fFriendRequested\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\rR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\rR\x02to\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"\x94\x01\n" +
+	"\x0eFriendAnswered\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\rR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\rR\x02to\x12\x16\n" +
+	"\x06accept\x18\x03 \x01(\bR\x06accept\x12\x1c\n" +
+	"\twithdrawn\x18\x04 \x01(\bR\twithdrawn\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"~\n" +
+	"\x0eFriendRemarked\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x16\n" +
+	"\x06friend\x18\x02 \x01(\rR\x06friend\x12\x16\n" +
+	"\x06remark\x18\x03 \x01(\tR\x06remark\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"\x85\x01\n" +
+	"\x0eDeviceTokenSet\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x1f\n" +
+	"\vclient_type\x18\x02 \x01(\rR\n" +
+	"clientType\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"]\n" +
+	"\rPushShieldSet\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x0e\n" +
+	"\x02on\x18\x02 \x01(\bR\x02on\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"~\n" +
+	"\x10PasswordRehashed\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12#\n" +
+	"\rpassword_hash\x18\x02 \x01(\tR\fpasswordHash\x121\n" +
+	"\x14credentials_sequence\x18\x03 \x01(\x04R\x13credentialsSequence\"\x87\x01\n" +
+	"\vApiKeyAdded\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
+	"\x06scopes\x18\x04 \x03(\tR\x06scopes\x12\x18\n" +
+	"\aexpires\x18\x05 \x01(\x03R\aexpires\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"/\n" +
+	"\rApiKeyRevoked\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"r\n" +
+	"\n" +
+	"WebhookSet\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\x12\x16\n" +
+	"\x06secret\x18\x03 \x01(\tR\x06secret\x12\x1a\n" +
+	"\bdisabled\x18\x04 \x01(\bR\bdisabled\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"0\n" +
+	"\x0eWebhookRemoved\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x0e\n" +
 	"\x02by\x18\x0f \x01(\tR\x02by\"S\n" +
 	"\vNodeStarted\x12\x12\n" +
 	"\x04life\x18\x01 \x01(\fR\x04life\x12\x12\n" +
@@ -1946,7 +4440,7 @@ const file_schema_event_event_proto_rawDesc = "" +
 	"\fdevice_class\x18\x02 \x01(\x0e2\x19.godwit.event.DeviceClassR\vdeviceClass\x12/\n" +
 	"\x06reason\x18\x03 \x01(\x0e2\x17.godwit.event.EndReasonR\x06reason\x12\x1d\n" +
 	"\n" +
-	"by_session\x18\x04 \x01(\fR\tbySession\"\xd5\x02\n" +
+	"by_session\x18\x04 \x01(\fR\tbySession\"\xe5\x02\n" +
 	"\vMessageSent\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\rR\x04from\x12\x12\n" +
@@ -1959,20 +4453,105 @@ const file_schema_event_event_proto_rawDesc = "" +
 	"repeat_key\x18\b \x01(\fR\trepeatKey\x12\x15\n" +
 	"\x06key_id\x18\t \x01(\tR\x05keyId\x12,\n" +
 	"\x06origin\x18\n" +
-	" \x01(\x0e2\x14.godwit.event.OriginR\x06origin\"w\n" +
+	" \x01(\x0e2\x14.godwit.event.OriginR\x06origin\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"\x87\x01\n" +
 	"\fReadAdvanced\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\rR\x04user\x12\x15\n" +
 	"\x06msg_id\x18\x03 \x01(\rR\x05msgId\x12\x18\n" +
-	"\asession\x18\x04 \x01(\fR\asession\"g\n" +
+	"\asession\x18\x04 \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"g\n" +
 	"\x13SessionEntryRemoved\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\rR\x04user\x12\x18\n" +
-	"\asession\x18\x03 \x01(\fR\asession\"`\n" +
+	"\asession\x18\x03 \x01(\fR\asession\"\x8a\x01\n" +
 	"\fBlockChanged\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\rR\x04user\x12\x18\n" +
-	"\ablocked\x18\x03 \x01(\bR\ablocked*t\n" +
+	"\ablocked\x18\x03 \x01(\bR\ablocked\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"\x86\x02\n" +
+	"\fGroupCreated\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12+\n" +
+	"\x04type\x18\x02 \x01(\x0e2\x17.godwit.event.GroupTypeR\x04type\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"avatar_url\x18\x04 \x01(\tR\tavatarUrl\x12\x18\n" +
+	"\acreator\x18\x05 \x01(\rR\acreator\x12\x18\n" +
+	"\amembers\x18\x06 \x03(\rR\amembers\x12\x14\n" +
+	"\x05limit\x18\a \x01(\rR\x05limit\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"\x81\x02\n" +
+	"\x13GroupMembersChanged\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x14\n" +
+	"\x05added\x18\x02 \x03(\rR\x05added\x12\x18\n" +
+	"\aremoved\x18\x03 \x03(\rR\aremoved\x12\x12\n" +
+	"\x04user\x18\x04 \x01(\rR\x04user\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\x12!\n" +
+	"\fimport_after\x18\x06 \x01(\rR\vimportAfter\x12\x1f\n" +
+	"\vimport_step\x18\a \x01(\rR\n" +
+	"importStep\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"\xa0\x02\n" +
+	"\fGroupChanged\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\rR\x04user\x12\x17\n" +
+	"\x04name\x18\x03 \x01(\tH\x00R\x04name\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"avatar_url\x18\x04 \x01(\tH\x01R\tavatarUrl\x88\x01\x01\x12)\n" +
+	"\radministrator\x18\x05 \x01(\rH\x02R\radministrator\x88\x01\x01\x12\x1c\n" +
+	"\tdissolved\x18\x06 \x01(\bR\tdissolved\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02byB\a\n" +
+	"\x05_nameB\r\n" +
+	"\v_avatar_urlB\x10\n" +
+	"\x0e_administrator\"\x8e\x01\n" +
+	"\x0eGroupShieldSet\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\rR\x04user\x12\x1a\n" +
+	"\bshielded\x18\x03 \x01(\bR\bshielded\x12\x18\n" +
+	"\asession\x18\x04 \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"\xa2\x01\n" +
+	"\x0fMessageRecalled\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x15\n" +
+	"\x06msg_id\x18\x02 \x01(\rR\x05msgId\x12\x12\n" +
+	"\x04user\x18\x03 \x01(\rR\x04user\x12\x16\n" +
+	"\x06within\x18\x04 \x01(\rR\x06within\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"\xb4\x01\n" +
+	"\rMessageEdited\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x15\n" +
+	"\x06msg_id\x18\x02 \x01(\rR\x05msgId\x12\x12\n" +
+	"\x04user\x18\x03 \x01(\rR\x04user\x12\x12\n" +
+	"\x04body\x18\x04 \x01(\fR\x04body\x12\x16\n" +
+	"\x06within\x18\x05 \x01(\rR\x06within\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\x12\x0e\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"|\n" +
+	"\x11DeliveredAdvanced\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\rR\x04user\x12\x15\n" +
+	"\x06msg_id\x18\x03 \x01(\rR\x05msgId\x12\x18\n" +
+	"\asession\x18\x04 \x01(\fR\asession\"\xa2\x01\n" +
+	"\x0fMessageImported\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x15\n" +
+	"\x06msg_id\x18\x02 \x01(\rR\x05msgId\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\rR\x04from\x12\x12\n" +
+	"\x04type\x18\x04 \x01(\rR\x04type\x12\x12\n" +
+	"\x04body\x18\x05 \x01(\fR\x04body\x12\x18\n" +
+	"\amissing\x18\x06 \x01(\bR\amissing\"\xab\x01\n" +
+	"\vFileOffered\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\rR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\rR\x02to\x12\x12\n" +
+	"\x04task\x18\x04 \x01(\tR\x04task\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x12\n" +
+	"\x04size\x18\x06 \x01(\rR\x04size\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession\"s\n" +
+	"\vFileRemoved\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\rR\x04user\x12\x12\n" +
+	"\x04task\x18\x03 \x01(\tR\x04task\x12\x18\n" +
+	"\asession\x18\x0e \x01(\fR\asession*t\n" +
 	"\vDeviceClass\x12\x1c\n" +
 	"\x18DEVICE_CLASS_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14DEVICE_CLASS_DESKTOP\x10\x01\x12\x17\n" +
@@ -1998,7 +4577,11 @@ const file_schema_event_event_proto_rawDesc = "" +
 	"\rORIGIN_CLIENT\x10\x00\x12\x0e\n" +
 	"\n" +
 	"ORIGIN_API\x10\x01\x12\x11\n" +
-	"\rORIGIN_SYSTEM\x10\x02B\x15Z\x13godwit/schema/eventb\x06proto3"
+	"\rORIGIN_SYSTEM\x10\x02*X\n" +
+	"\tGroupType\x12\x1a\n" +
+	"\x16GROUP_TYPE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11GROUP_TYPE_NORMAL\x10\x01\x12\x18\n" +
+	"\x14GROUP_TYPE_TEMPORARY\x10\x02B\x15Z\x13godwit/schema/eventb\x06proto3"
 
 var (
 	file_schema_event_event_proto_rawDescOnce sync.Once
@@ -2012,63 +4595,111 @@ func file_schema_event_event_proto_rawDescGZIP() []byte {
 	return file_schema_event_event_proto_rawDescData
 }
 
-var file_schema_event_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_schema_event_event_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_schema_event_event_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_schema_event_event_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_schema_event_event_proto_goTypes = []any{
 	(DeviceClass)(0),            // 0: godwit.event.DeviceClass
 	(EndReason)(0),              // 1: godwit.event.EndReason
 	(Origin)(0),                 // 2: godwit.event.Origin
-	(*Record)(nil),              // 3: godwit.event.Record
-	(*Event)(nil),               // 4: godwit.event.Event
-	(*StreamOpened)(nil),        // 5: godwit.event.StreamOpened
-	(*PersonRegistered)(nil),    // 6: godwit.event.PersonRegistered
-	(*PasswordChanged)(nil),     // 7: godwit.event.PasswordChanged
-	(*PersonDisabled)(nil),      // 8: godwit.event.PersonDisabled
-	(*PersonEnabled)(nil),       // 9: godwit.event.PersonEnabled
-	(*FriendAdded)(nil),         // 10: godwit.event.FriendAdded
-	(*FriendRemoved)(nil),       // 11: godwit.event.FriendRemoved
-	(*NodeStarted)(nil),         // 12: godwit.event.NodeStarted
-	(*NodeStopped)(nil),         // 13: godwit.event.NodeStopped
-	(*NodeLost)(nil),            // 14: godwit.event.NodeLost
-	(*SessionOpened)(nil),       // 15: godwit.event.SessionOpened
-	(*SessionEnded)(nil),        // 16: godwit.event.SessionEnded
-	(*DeviceClassKicked)(nil),   // 17: godwit.event.DeviceClassKicked
-	(*MessageSent)(nil),         // 18: godwit.event.MessageSent
-	(*ReadAdvanced)(nil),        // 19: godwit.event.ReadAdvanced
-	(*SessionEntryRemoved)(nil), // 20: godwit.event.SessionEntryRemoved
-	(*BlockChanged)(nil),        // 21: godwit.event.BlockChanged
+	(GroupType)(0),              // 3: godwit.event.GroupType
+	(*Record)(nil),              // 4: godwit.event.Record
+	(*Event)(nil),               // 5: godwit.event.Event
+	(*StreamOpened)(nil),        // 6: godwit.event.StreamOpened
+	(*PersonRegistered)(nil),    // 7: godwit.event.PersonRegistered
+	(*PasswordChanged)(nil),     // 8: godwit.event.PasswordChanged
+	(*PersonDisabled)(nil),      // 9: godwit.event.PersonDisabled
+	(*PersonEnabled)(nil),       // 10: godwit.event.PersonEnabled
+	(*FriendAdded)(nil),         // 11: godwit.event.FriendAdded
+	(*FriendRemoved)(nil),       // 12: godwit.event.FriendRemoved
+	(*ProfileChanged)(nil),      // 13: godwit.event.ProfileChanged
+	(*DepartmentChanged)(nil),   // 14: godwit.event.DepartmentChanged
+	(*GroupReserved)(nil),       // 15: godwit.event.GroupReserved
+	(*FriendRequested)(nil),     // 16: godwit.event.FriendRequested
+	(*FriendAnswered)(nil),      // 17: godwit.event.FriendAnswered
+	(*FriendRemarked)(nil),      // 18: godwit.event.FriendRemarked
+	(*DeviceTokenSet)(nil),      // 19: godwit.event.DeviceTokenSet
+	(*PushShieldSet)(nil),       // 20: godwit.event.PushShieldSet
+	(*PasswordRehashed)(nil),    // 21: godwit.event.PasswordRehashed
+	(*ApiKeyAdded)(nil),         // 22: godwit.event.ApiKeyAdded
+	(*ApiKeyRevoked)(nil),       // 23: godwit.event.ApiKeyRevoked
+	(*WebhookSet)(nil),          // 24: godwit.event.WebhookSet
+	(*WebhookRemoved)(nil),      // 25: godwit.event.WebhookRemoved
+	(*NodeStarted)(nil),         // 26: godwit.event.NodeStarted
+	(*NodeStopped)(nil),         // 27: godwit.event.NodeStopped
+	(*NodeLost)(nil),            // 28: godwit.event.NodeLost
+	(*SessionOpened)(nil),       // 29: godwit.event.SessionOpened
+	(*SessionEnded)(nil),        // 30: godwit.event.SessionEnded
+	(*DeviceClassKicked)(nil),   // 31: godwit.event.DeviceClassKicked
+	(*MessageSent)(nil),         // 32: godwit.event.MessageSent
+	(*ReadAdvanced)(nil),        // 33: godwit.event.ReadAdvanced
+	(*SessionEntryRemoved)(nil), // 34: godwit.event.SessionEntryRemoved
+	(*BlockChanged)(nil),        // 35: godwit.event.BlockChanged
+	(*GroupCreated)(nil),        // 36: godwit.event.GroupCreated
+	(*GroupMembersChanged)(nil), // 37: godwit.event.GroupMembersChanged
+	(*GroupChanged)(nil),        // 38: godwit.event.GroupChanged
+	(*GroupShieldSet)(nil),      // 39: godwit.event.GroupShieldSet
+	(*MessageRecalled)(nil),     // 40: godwit.event.MessageRecalled
+	(*MessageEdited)(nil),       // 41: godwit.event.MessageEdited
+	(*DeliveredAdvanced)(nil),   // 42: godwit.event.DeliveredAdvanced
+	(*MessageImported)(nil),     // 43: godwit.event.MessageImported
+	(*FileOffered)(nil),         // 44: godwit.event.FileOffered
+	(*FileRemoved)(nil),         // 45: godwit.event.FileRemoved
 }
 var file_schema_event_event_proto_depIdxs = []int32{
-	4,  // 0: godwit.event.Record.events:type_name -> godwit.event.Event
-	5,  // 1: godwit.event.Event.stream_opened:type_name -> godwit.event.StreamOpened
-	6,  // 2: godwit.event.Event.person_registered:type_name -> godwit.event.PersonRegistered
-	7,  // 3: godwit.event.Event.password_changed:type_name -> godwit.event.PasswordChanged
-	8,  // 4: godwit.event.Event.person_disabled:type_name -> godwit.event.PersonDisabled
-	9,  // 5: godwit.event.Event.person_enabled:type_name -> godwit.event.PersonEnabled
-	10, // 6: godwit.event.Event.friend_added:type_name -> godwit.event.FriendAdded
-	11, // 7: godwit.event.Event.friend_removed:type_name -> godwit.event.FriendRemoved
-	12, // 8: godwit.event.Event.node_started:type_name -> godwit.event.NodeStarted
-	13, // 9: godwit.event.Event.node_stopped:type_name -> godwit.event.NodeStopped
-	14, // 10: godwit.event.Event.node_lost:type_name -> godwit.event.NodeLost
-	15, // 11: godwit.event.Event.session_opened:type_name -> godwit.event.SessionOpened
-	16, // 12: godwit.event.Event.session_ended:type_name -> godwit.event.SessionEnded
-	17, // 13: godwit.event.Event.device_class_kicked:type_name -> godwit.event.DeviceClassKicked
-	18, // 14: godwit.event.Event.message_sent:type_name -> godwit.event.MessageSent
-	19, // 15: godwit.event.Event.read_advanced:type_name -> godwit.event.ReadAdvanced
-	20, // 16: godwit.event.Event.session_entry_removed:type_name -> godwit.event.SessionEntryRemoved
-	21, // 17: godwit.event.Event.block_changed:type_name -> godwit.event.BlockChanged
-	0,  // 18: godwit.event.SessionOpened.device_class:type_name -> godwit.event.DeviceClass
-	0,  // 19: godwit.event.SessionOpened.replaces:type_name -> godwit.event.DeviceClass
-	1,  // 20: godwit.event.SessionEnded.reason:type_name -> godwit.event.EndReason
-	0,  // 21: godwit.event.DeviceClassKicked.device_class:type_name -> godwit.event.DeviceClass
-	1,  // 22: godwit.event.DeviceClassKicked.reason:type_name -> godwit.event.EndReason
-	0,  // 23: godwit.event.MessageSent.device_class:type_name -> godwit.event.DeviceClass
-	2,  // 24: godwit.event.MessageSent.origin:type_name -> godwit.event.Origin
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	5,  // 0: godwit.event.Record.events:type_name -> godwit.event.Event
+	6,  // 1: godwit.event.Event.stream_opened:type_name -> godwit.event.StreamOpened
+	7,  // 2: godwit.event.Event.person_registered:type_name -> godwit.event.PersonRegistered
+	8,  // 3: godwit.event.Event.password_changed:type_name -> godwit.event.PasswordChanged
+	9,  // 4: godwit.event.Event.person_disabled:type_name -> godwit.event.PersonDisabled
+	10, // 5: godwit.event.Event.person_enabled:type_name -> godwit.event.PersonEnabled
+	11, // 6: godwit.event.Event.friend_added:type_name -> godwit.event.FriendAdded
+	12, // 7: godwit.event.Event.friend_removed:type_name -> godwit.event.FriendRemoved
+	13, // 8: godwit.event.Event.profile_changed:type_name -> godwit.event.ProfileChanged
+	14, // 9: godwit.event.Event.department_changed:type_name -> godwit.event.DepartmentChanged
+	15, // 10: godwit.event.Event.group_reserved:type_name -> godwit.event.GroupReserved
+	16, // 11: godwit.event.Event.friend_requested:type_name -> godwit.event.FriendRequested
+	17, // 12: godwit.event.Event.friend_answered:type_name -> godwit.event.FriendAnswered
+	18, // 13: godwit.event.Event.friend_remarked:type_name -> godwit.event.FriendRemarked
+	19, // 14: godwit.event.Event.device_token_set:type_name -> godwit.event.DeviceTokenSet
+	20, // 15: godwit.event.Event.push_shield_set:type_name -> godwit.event.PushShieldSet
+	21, // 16: godwit.event.Event.password_rehashed:type_name -> godwit.event.PasswordRehashed
+	22, // 17: godwit.event.Event.api_key_added:type_name -> godwit.event.ApiKeyAdded
+	23, // 18: godwit.event.Event.api_key_revoked:type_name -> godwit.event.ApiKeyRevoked
+	24, // 19: godwit.event.Event.webhook_set:type_name -> godwit.event.WebhookSet
+	25, // 20: godwit.event.Event.webhook_removed:type_name -> godwit.event.WebhookRemoved
+	26, // 21: godwit.event.Event.node_started:type_name -> godwit.event.NodeStarted
+	27, // 22: godwit.event.Event.node_stopped:type_name -> godwit.event.NodeStopped
+	28, // 23: godwit.event.Event.node_lost:type_name -> godwit.event.NodeLost
+	29, // 24: godwit.event.Event.session_opened:type_name -> godwit.event.SessionOpened
+	30, // 25: godwit.event.Event.session_ended:type_name -> godwit.event.SessionEnded
+	31, // 26: godwit.event.Event.device_class_kicked:type_name -> godwit.event.DeviceClassKicked
+	32, // 27: godwit.event.Event.message_sent:type_name -> godwit.event.MessageSent
+	33, // 28: godwit.event.Event.read_advanced:type_name -> godwit.event.ReadAdvanced
+	34, // 29: godwit.event.Event.session_entry_removed:type_name -> godwit.event.SessionEntryRemoved
+	35, // 30: godwit.event.Event.block_changed:type_name -> godwit.event.BlockChanged
+	36, // 31: godwit.event.Event.group_created:type_name -> godwit.event.GroupCreated
+	37, // 32: godwit.event.Event.group_members_changed:type_name -> godwit.event.GroupMembersChanged
+	38, // 33: godwit.event.Event.group_changed:type_name -> godwit.event.GroupChanged
+	39, // 34: godwit.event.Event.group_shield_set:type_name -> godwit.event.GroupShieldSet
+	40, // 35: godwit.event.Event.message_recalled:type_name -> godwit.event.MessageRecalled
+	41, // 36: godwit.event.Event.message_edited:type_name -> godwit.event.MessageEdited
+	42, // 37: godwit.event.Event.delivered_advanced:type_name -> godwit.event.DeliveredAdvanced
+	43, // 38: godwit.event.Event.message_imported:type_name -> godwit.event.MessageImported
+	44, // 39: godwit.event.Event.file_offered:type_name -> godwit.event.FileOffered
+	45, // 40: godwit.event.Event.file_removed:type_name -> godwit.event.FileRemoved
+	0,  // 41: godwit.event.SessionOpened.device_class:type_name -> godwit.event.DeviceClass
+	0,  // 42: godwit.event.SessionOpened.replaces:type_name -> godwit.event.DeviceClass
+	1,  // 43: godwit.event.SessionEnded.reason:type_name -> godwit.event.EndReason
+	0,  // 44: godwit.event.DeviceClassKicked.device_class:type_name -> godwit.event.DeviceClass
+	1,  // 45: godwit.event.DeviceClassKicked.reason:type_name -> godwit.event.EndReason
+	0,  // 46: godwit.event.MessageSent.device_class:type_name -> godwit.event.DeviceClass
+	2,  // 47: godwit.event.MessageSent.origin:type_name -> godwit.event.Origin
+	3,  // 48: godwit.event.GroupCreated.type:type_name -> godwit.event.GroupType
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_schema_event_event_proto_init() }
@@ -2084,6 +4715,19 @@ func file_schema_event_event_proto_init() {
 		(*Event_PersonEnabled)(nil),
 		(*Event_FriendAdded)(nil),
 		(*Event_FriendRemoved)(nil),
+		(*Event_ProfileChanged)(nil),
+		(*Event_DepartmentChanged)(nil),
+		(*Event_GroupReserved)(nil),
+		(*Event_FriendRequested)(nil),
+		(*Event_FriendAnswered)(nil),
+		(*Event_FriendRemarked)(nil),
+		(*Event_DeviceTokenSet)(nil),
+		(*Event_PushShieldSet)(nil),
+		(*Event_PasswordRehashed)(nil),
+		(*Event_ApiKeyAdded)(nil),
+		(*Event_ApiKeyRevoked)(nil),
+		(*Event_WebhookSet)(nil),
+		(*Event_WebhookRemoved)(nil),
 		(*Event_NodeStarted)(nil),
 		(*Event_NodeStopped)(nil),
 		(*Event_NodeLost)(nil),
@@ -2094,14 +4738,27 @@ func file_schema_event_event_proto_init() {
 		(*Event_ReadAdvanced)(nil),
 		(*Event_SessionEntryRemoved)(nil),
 		(*Event_BlockChanged)(nil),
+		(*Event_GroupCreated)(nil),
+		(*Event_GroupMembersChanged)(nil),
+		(*Event_GroupChanged)(nil),
+		(*Event_GroupShieldSet)(nil),
+		(*Event_MessageRecalled)(nil),
+		(*Event_MessageEdited)(nil),
+		(*Event_DeliveredAdvanced)(nil),
+		(*Event_MessageImported)(nil),
+		(*Event_FileOffered)(nil),
+		(*Event_FileRemoved)(nil),
 	}
+	file_schema_event_event_proto_msgTypes[9].OneofWrappers = []any{}
+	file_schema_event_event_proto_msgTypes[10].OneofWrappers = []any{}
+	file_schema_event_event_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_schema_event_event_proto_rawDesc), len(file_schema_event_event_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   19,
+			NumEnums:      4,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

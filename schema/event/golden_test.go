@@ -76,12 +76,103 @@ var golden = []struct {
 	{"person_registered-compared-2026-11-23", &Event{At: 2, Body: &Event_PersonRegistered{PersonRegistered: &PersonRegistered{
 		Name: "ann", PasswordHash: "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaA", Nick: "Ann", By: "admin", Compared: true,
 	}}}},
+	{"profile_changed-2026-11-23", &Event{At: 17, Request: id(7), Body: &Event_ProfileChanged{ProfileChanged: &ProfileChanged{
+		User: 7, Nick: new("Annie"), Gender: new(uint32(2)), AvatarUrl: new("http://example.org/b.png"), Department: new(uint32(5)),
+		Email: new("annie@example.org"), Telephone: new("124"), Domain: new("annie"), Employment: new(uint32(3)), Signature: new("bye"),
+		Session: id(4), By: "admin",
+	}}}},
+	{"department_changed-2026-11-23", &Event{At: 18, Body: &Event_DepartmentChanged{DepartmentChanged: &DepartmentChanged{
+		Department: 5, Make: true, Name: new("Sales"), Priority: new(uint32(3)), Parent: new(uint32(1)), Deleted: new(true), By: "admin",
+	}}}},
+	{"group_reserved-2026-11-23", &Event{At: 19, Body: &Event_GroupReserved{GroupReserved: &GroupReserved{Number: 12, By: "admin"}}}},
+	{"friend_requested-2026-11-23", &Event{At: 20, Body: &Event_FriendRequested{FriendRequested: &FriendRequested{
+		From: 7, To: 9, Text: "hello", Session: id(4), By: "admin",
+	}}}},
+	{"friend_answered-2026-11-23", &Event{At: 21, Body: &Event_FriendAnswered{FriendAnswered: &FriendAnswered{
+		From: 7, To: 9, Accept: true, Withdrawn: true, Session: id(5), By: "admin",
+	}}}},
+	{"friend_remarked-2026-11-23", &Event{At: 22, Body: &Event_FriendRemarked{FriendRemarked: &FriendRemarked{
+		User: 7, Friend: 9, Remark: "Bobby", Session: id(4),
+	}}}},
+	{"device_token_set-2026-11-23", &Event{At: 23, Body: &Event_DeviceTokenSet{DeviceTokenSet: &DeviceTokenSet{
+		User: 7, ClientType: 17, Token: "0011", Session: id(4), By: "admin",
+	}}}},
+	{"push_shield_set-2026-11-23", &Event{At: 24, Body: &Event_PushShieldSet{PushShieldSet: &PushShieldSet{
+		User: 7, On: true, Session: id(4), By: "admin",
+	}}}},
+	{"password_rehashed-2026-11-23", &Event{At: 25, Body: &Event_PasswordRehashed{PasswordRehashed: &PasswordRehashed{
+		User: 7, PasswordHash: "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$b3RoZXI", CredentialsSequence: 300,
+	}}}},
+	{"api_key_added-2026-11-23", &Event{At: 26, Body: &Event_ApiKeyAdded{ApiKeyAdded: &ApiKeyAdded{
+		Id: "k1", Hash: id(9), Name: "shop", Scopes: []string{"users:read", "groups:write"}, Expires: 1793570400123, By: "operator",
+	}}}},
+	{"api_key_revoked-2026-11-23", &Event{At: 27, Body: &Event_ApiKeyRevoked{ApiKeyRevoked: &ApiKeyRevoked{Id: "k1", By: "operator"}}}},
+	{"webhook_set-2026-11-23", &Event{At: 28, Body: &Event_WebhookSet{WebhookSet: &WebhookSet{
+		Id: "w1", Url: "https://example.org/push", Secret: "s", Disabled: true, By: "key:k1",
+	}}}},
+	{"webhook_removed-2026-11-23", &Event{At: 29, Body: &Event_WebhookRemoved{WebhookRemoved: &WebhookRemoved{Id: "w1", By: "key:k1"}}}},
+	{"group_created-2026-11-23", &Event{At: 30, Body: &Event_GroupCreated{GroupCreated: &GroupCreated{
+		Conversation: group(12), Type: GroupType_GROUP_TYPE_TEMPORARY, Name: "lunch", AvatarUrl: "http://example.org/g.png", Creator: 7,
+		Members: []uint32{7, 9, 300}, Limit: 10000, Session: id(4), By: "key:k1",
+	}}}},
+	{"group_members_changed-2026-11-23", &Event{At: 31, Body: &Event_GroupMembersChanged{GroupMembersChanged: &GroupMembersChanged{
+		Conversation: group(12), Added: []uint32{10, 301}, Removed: []uint32{9}, User: 7, Limit: 10000, ImportAfter: 5, ImportStep: 2,
+		Session: id(4), By: "key:k1",
+	}}}},
+	{"group_changed-2026-11-23", &Event{At: 32, Body: &Event_GroupChanged{GroupChanged: &GroupChanged{
+		Conversation: group(12), User: 7, Name: new("dinner"), AvatarUrl: new("http://example.org/h.png"), Administrator: new(uint32(9)),
+		Dissolved: true, Session: id(4), By: "key:k1",
+	}}}},
+	{"group_shield_set-2026-11-23", &Event{At: 33, Body: &Event_GroupShieldSet{GroupShieldSet: &GroupShieldSet{
+		Conversation: group(12), User: 7, Shielded: true, Session: id(4),
+	}}}},
+	{"message_recalled-2026-11-23", &Event{At: 34, Body: &Event_MessageRecalled{MessageRecalled: &MessageRecalled{
+		Conversation: key(7, 9), MsgId: 300, User: 7, Within: 120, Session: id(4), By: "key:k1",
+	}}}},
+	{"message_edited-2026-11-23", &Event{At: 35, Body: &Event_MessageEdited{MessageEdited: &MessageEdited{
+		Conversation: key(7, 9), MsgId: 300, User: 7, Body: []byte("hallo\x00\xff"), Within: 900, Session: id(4), By: "key:k1",
+	}}}},
+	{"delivered_advanced-2026-11-23", &Event{At: 36, Body: &Event_DeliveredAdvanced{DeliveredAdvanced: &DeliveredAdvanced{
+		Conversation: key(7, 9), User: 9, MsgId: 300, Session: id(5),
+	}}}},
+	{"message_sent-by-2026-11-23", &Event{At: 37, Body: &Event_MessageSent{MessageSent: &MessageSent{
+		Conversation: group(12), Type: 17, Body: []byte("hello"), ClientMessageId: id(6), RepeatKey: id(8), Origin: Origin_ORIGIN_SYSTEM, By: "key:k1",
+	}}}},
+	{"message_imported-2026-11-23", &Event{At: 37, Body: &Event_MessageImported{MessageImported: &MessageImported{
+		Conversation: key(7, 9), MsgId: 300, From: 7, Type: 1, Body: []byte("old"), Missing: true,
+	}}}},
+	{"file_offered-2026-11-23", &Event{At: 38, Body: &Event_FileOffered{FileOffered: &FileOffered{
+		Conversation: key(7, 9), From: 7, To: 9, Task: "00000000-0000-4000-8000-000000000000", Name: "a.txt", Size: 300, Session: id(4),
+	}}}},
+	{"friend_removed-user-2026-11-23", &Event{At: 7, Body: &Event_FriendRemoved{FriendRemoved: &FriendRemoved{
+		Lower: 7, Higher: 9, User: 9, Session: id(5), By: "admin",
+	}}}},
+	{"block_changed-session-2026-11-23", &Event{At: 16, Body: &Event_BlockChanged{BlockChanged: &BlockChanged{
+		Conversation: key(7, 9), User: 9, Blocked: true, Session: id(5), By: "key:k1",
+	}}}},
+	{"file_removed-2026-11-23", &Event{At: 39, Body: &Event_FileRemoved{FileRemoved: &FileRemoved{
+		Conversation: key(7, 9), User: 9, Task: "00000000-0000-4000-8000-000000000000", Session: id(5),
+	}}}},
+	{"friend_remarked-by-2026-11-23", &Event{At: 40, Request: id(7), Body: &Event_FriendRemarked{FriendRemarked: &FriendRemarked{
+		User: 7, Friend: 9, Remark: "Bobby", By: "key:k1",
+	}}}},
+	{"read_advanced-by-2026-11-23", &Event{At: 41, Body: &Event_ReadAdvanced{ReadAdvanced: &ReadAdvanced{
+		Conversation: key(7, 9), User: 9, MsgId: 300, By: "key:k1",
+	}}}},
+	{"group_shield_set-by-2026-11-23", &Event{At: 42, Body: &Event_GroupShieldSet{GroupShieldSet: &GroupShieldSet{
+		Conversation: group(12), User: 7, Shielded: true, By: "key:k1",
+	}}}},
 }
 
 func id(n byte) []byte { return bytes.Repeat([]byte{n}, 16) }
 
 func key(a, b uint32) []byte {
 	k := Direct(a, b)
+	return k[:]
+}
+
+func group(n uint32) []byte {
+	k := Group(n)
 	return k[:]
 }
 

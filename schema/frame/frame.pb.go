@@ -29,43 +29,64 @@ const (
 type Void int32
 
 const (
-	Void_VOID_NONE           Void = 0
-	Void_VOID_REPEAT         Void = 1 // first_id is the id of the first one
-	Void_VOID_NOT_PARTY      Void = 2 // the sender is no party of the conversation
-	Void_VOID_BLOCKED        Void = 3
-	Void_VOID_NO_EFFECT      Void = 4 // its condition did not hold (read behind the cursor, …)
-	Void_VOID_NAME_TAKEN     Void = 5
-	Void_VOID_NUMBER_TAKEN   Void = 6
-	Void_VOID_NO_SUCH_PERSON Void = 7
-	Void_VOID_NODE_NOT_LIVE  Void = 8
-	Void_VOID_MALFORMED      Void = 9 // ids or keys of an impossible form
+	Void_VOID_NONE               Void = 0
+	Void_VOID_REPEAT             Void = 1 // first_id is the id of the first one
+	Void_VOID_NOT_PARTY          Void = 2 // the sender is no party of the conversation
+	Void_VOID_BLOCKED            Void = 3
+	Void_VOID_NO_EFFECT          Void = 4 // its condition did not hold (read behind the cursor, …)
+	Void_VOID_NAME_TAKEN         Void = 5
+	Void_VOID_NUMBER_TAKEN       Void = 6
+	Void_VOID_NO_SUCH_PERSON     Void = 7
+	Void_VOID_NODE_NOT_LIVE      Void = 8
+	Void_VOID_MALFORMED          Void = 9  // ids or keys of an impossible form
+	Void_VOID_NOT_ALLOWED        Void = 10 // only somebody else may do this
+	Void_VOID_NO_SUCH_GROUP      Void = 11 // not made, or dissolved
+	Void_VOID_NO_SUCH_MESSAGE    Void = 12 // never sent, or recalled
+	Void_VOID_TOO_LATE           Void = 13 // the time for it is over
+	Void_VOID_FULL               Void = 14 // over a limit of the group
+	Void_VOID_NO_SUCH_DEPARTMENT Void = 15
+	Void_VOID_NO_SUCH_REQUEST    Void = 16 // nobody asked to be friends
 )
 
 // Enum value maps for Void.
 var (
 	Void_name = map[int32]string{
-		0: "VOID_NONE",
-		1: "VOID_REPEAT",
-		2: "VOID_NOT_PARTY",
-		3: "VOID_BLOCKED",
-		4: "VOID_NO_EFFECT",
-		5: "VOID_NAME_TAKEN",
-		6: "VOID_NUMBER_TAKEN",
-		7: "VOID_NO_SUCH_PERSON",
-		8: "VOID_NODE_NOT_LIVE",
-		9: "VOID_MALFORMED",
+		0:  "VOID_NONE",
+		1:  "VOID_REPEAT",
+		2:  "VOID_NOT_PARTY",
+		3:  "VOID_BLOCKED",
+		4:  "VOID_NO_EFFECT",
+		5:  "VOID_NAME_TAKEN",
+		6:  "VOID_NUMBER_TAKEN",
+		7:  "VOID_NO_SUCH_PERSON",
+		8:  "VOID_NODE_NOT_LIVE",
+		9:  "VOID_MALFORMED",
+		10: "VOID_NOT_ALLOWED",
+		11: "VOID_NO_SUCH_GROUP",
+		12: "VOID_NO_SUCH_MESSAGE",
+		13: "VOID_TOO_LATE",
+		14: "VOID_FULL",
+		15: "VOID_NO_SUCH_DEPARTMENT",
+		16: "VOID_NO_SUCH_REQUEST",
 	}
 	Void_value = map[string]int32{
-		"VOID_NONE":           0,
-		"VOID_REPEAT":         1,
-		"VOID_NOT_PARTY":      2,
-		"VOID_BLOCKED":        3,
-		"VOID_NO_EFFECT":      4,
-		"VOID_NAME_TAKEN":     5,
-		"VOID_NUMBER_TAKEN":   6,
-		"VOID_NO_SUCH_PERSON": 7,
-		"VOID_NODE_NOT_LIVE":  8,
-		"VOID_MALFORMED":      9,
+		"VOID_NONE":               0,
+		"VOID_REPEAT":             1,
+		"VOID_NOT_PARTY":          2,
+		"VOID_BLOCKED":            3,
+		"VOID_NO_EFFECT":          4,
+		"VOID_NAME_TAKEN":         5,
+		"VOID_NUMBER_TAKEN":       6,
+		"VOID_NO_SUCH_PERSON":     7,
+		"VOID_NODE_NOT_LIVE":      8,
+		"VOID_MALFORMED":          9,
+		"VOID_NOT_ALLOWED":        10,
+		"VOID_NO_SUCH_GROUP":      11,
+		"VOID_NO_SUCH_MESSAGE":    12,
+		"VOID_TOO_LATE":           13,
+		"VOID_FULL":               14,
+		"VOID_NO_SUCH_DEPARTMENT": 15,
+		"VOID_NO_SUCH_REQUEST":    16,
 	}
 )
 
@@ -94,6 +115,122 @@ func (x Void) Number() protoreflect.EnumNumber {
 // Deprecated: Use Void.Descriptor instead.
 func (Void) EnumDescriptor() ([]byte, []int) {
 	return file_schema_frame_frame_proto_rawDescGZIP(), []int{0}
+}
+
+type GroupChange_Kind int32
+
+const (
+	GroupChange_KIND_UNSPECIFIED GroupChange_Kind = 0
+	GroupChange_KIND_ADDED       GroupChange_Kind = 1
+	GroupChange_KIND_REMOVED     GroupChange_Kind = 2
+	GroupChange_KIND_CHANGED     GroupChange_Kind = 3 // name, avatar, administrator
+	GroupChange_KIND_DISSOLVED   GroupChange_Kind = 4
+)
+
+// Enum value maps for GroupChange_Kind.
+var (
+	GroupChange_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_ADDED",
+		2: "KIND_REMOVED",
+		3: "KIND_CHANGED",
+		4: "KIND_DISSOLVED",
+	}
+	GroupChange_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_ADDED":       1,
+		"KIND_REMOVED":     2,
+		"KIND_CHANGED":     3,
+		"KIND_DISSOLVED":   4,
+	}
+)
+
+func (x GroupChange_Kind) Enum() *GroupChange_Kind {
+	p := new(GroupChange_Kind)
+	*p = x
+	return p
+}
+
+func (x GroupChange_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GroupChange_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_schema_frame_frame_proto_enumTypes[1].Descriptor()
+}
+
+func (GroupChange_Kind) Type() protoreflect.EnumType {
+	return &file_schema_frame_frame_proto_enumTypes[1]
+}
+
+func (x GroupChange_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GroupChange_Kind.Descriptor instead.
+func (GroupChange_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{5, 0}
+}
+
+type FriendChange_Kind int32
+
+const (
+	FriendChange_KIND_UNSPECIFIED FriendChange_Kind = 0
+	FriendChange_KIND_REQUESTED   FriendChange_Kind = 1 // other asks user, or user has asked other on another device
+	FriendChange_KIND_FRIENDS     FriendChange_Kind = 2
+	FriendChange_KIND_REFUSED     FriendChange_Kind = 3
+	FriendChange_KIND_WITHDRAWN   FriendChange_Kind = 4
+	FriendChange_KIND_REMOVED     FriendChange_Kind = 5
+	FriendChange_KIND_REMARKED    FriendChange_Kind = 6
+)
+
+// Enum value maps for FriendChange_Kind.
+var (
+	FriendChange_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_REQUESTED",
+		2: "KIND_FRIENDS",
+		3: "KIND_REFUSED",
+		4: "KIND_WITHDRAWN",
+		5: "KIND_REMOVED",
+		6: "KIND_REMARKED",
+	}
+	FriendChange_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_REQUESTED":   1,
+		"KIND_FRIENDS":     2,
+		"KIND_REFUSED":     3,
+		"KIND_WITHDRAWN":   4,
+		"KIND_REMOVED":     5,
+		"KIND_REMARKED":    6,
+	}
+)
+
+func (x FriendChange_Kind) Enum() *FriendChange_Kind {
+	p := new(FriendChange_Kind)
+	*p = x
+	return p
+}
+
+func (x FriendChange_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FriendChange_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_schema_frame_frame_proto_enumTypes[2].Descriptor()
+}
+
+func (FriendChange_Kind) Type() protoreflect.EnumType {
+	return &file_schema_frame_frame_proto_enumTypes[2]
+}
+
+func (x FriendChange_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FriendChange_Kind.Descriptor instead.
+func (FriendChange_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{8, 0}
 }
 
 // Term is one unbroken stretch of fan-out of one stream by one owner. Terms are
@@ -249,7 +386,14 @@ type Delivery struct {
 	//	*Delivery_UserStatus
 	//	*Delivery_DesktopStatus
 	//	*Delivery_PersonChanged
-	Body          isDelivery_Body `protobuf_oneof:"body"`
+	//	*Delivery_GroupChange
+	//	*Delivery_MessageChange
+	//	*Delivery_Receipt
+	//	*Delivery_FileOffer
+	//	*Delivery_BlockChange
+	Body isDelivery_Body `protobuf_oneof:"body"`
+	// Who it goes to, where the body does not say it: the members of a group on this node.
+	Audience      *Audience `protobuf:"bytes,16,opt,name=audience,proto3" json:"audience,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -368,6 +512,58 @@ func (x *Delivery) GetPersonChanged() *PersonChanged {
 	return nil
 }
 
+func (x *Delivery) GetGroupChange() *GroupChange {
+	if x != nil {
+		if x, ok := x.Body.(*Delivery_GroupChange); ok {
+			return x.GroupChange
+		}
+	}
+	return nil
+}
+
+func (x *Delivery) GetMessageChange() *MessageChange {
+	if x != nil {
+		if x, ok := x.Body.(*Delivery_MessageChange); ok {
+			return x.MessageChange
+		}
+	}
+	return nil
+}
+
+func (x *Delivery) GetReceipt() *Receipt {
+	if x != nil {
+		if x, ok := x.Body.(*Delivery_Receipt); ok {
+			return x.Receipt
+		}
+	}
+	return nil
+}
+
+func (x *Delivery) GetFileOffer() *FileOffer {
+	if x != nil {
+		if x, ok := x.Body.(*Delivery_FileOffer); ok {
+			return x.FileOffer
+		}
+	}
+	return nil
+}
+
+func (x *Delivery) GetBlockChange() *BlockChange {
+	if x != nil {
+		if x, ok := x.Body.(*Delivery_BlockChange); ok {
+			return x.BlockChange
+		}
+	}
+	return nil
+}
+
+func (x *Delivery) GetAudience() *Audience {
+	if x != nil {
+		return x.Audience
+	}
+	return nil
+}
+
 type isDelivery_Body interface {
 	isDelivery_Body()
 }
@@ -400,6 +596,26 @@ type Delivery_PersonChanged struct {
 	PersonChanged *PersonChanged `protobuf:"bytes,9,opt,name=person_changed,json=personChanged,proto3,oneof"`
 }
 
+type Delivery_GroupChange struct {
+	GroupChange *GroupChange `protobuf:"bytes,10,opt,name=group_change,json=groupChange,proto3,oneof"`
+}
+
+type Delivery_MessageChange struct {
+	MessageChange *MessageChange `protobuf:"bytes,11,opt,name=message_change,json=messageChange,proto3,oneof"`
+}
+
+type Delivery_Receipt struct {
+	Receipt *Receipt `protobuf:"bytes,12,opt,name=receipt,proto3,oneof"`
+}
+
+type Delivery_FileOffer struct {
+	FileOffer *FileOffer `protobuf:"bytes,14,opt,name=file_offer,json=fileOffer,proto3,oneof"`
+}
+
+type Delivery_BlockChange struct {
+	BlockChange *BlockChange `protobuf:"bytes,15,opt,name=block_change,json=blockChange,proto3,oneof"`
+}
+
 func (*Delivery_Message) isDelivery_Body() {}
 
 func (*Delivery_Read) isDelivery_Body() {}
@@ -414,23 +630,876 @@ func (*Delivery_DesktopStatus) isDelivery_Body() {}
 
 func (*Delivery_PersonChanged) isDelivery_Body() {}
 
-// Message goes to all parties of the conversation but the sending session.
-type Message struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
-	Id            uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
-	From          uint32                 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
-	Created       uint32                 `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"` // Unix seconds
-	Type          uint32                 `protobuf:"varint,5,opt,name=type,proto3" json:"type,omitempty"`
-	Body          []byte                 `protobuf:"bytes,6,opt,name=body,proto3" json:"body,omitempty"`
-	Session       []byte                 `protobuf:"bytes,7,opt,name=session,proto3" json:"session,omitempty"` // sending session, which gets an ack instead
+func (*Delivery_GroupChange) isDelivery_Body() {}
+
+func (*Delivery_MessageChange) isDelivery_Body() {}
+
+func (*Delivery_Receipt) isDelivery_Body() {}
+
+func (*Delivery_FileOffer) isDelivery_Body() {}
+
+func (*Delivery_BlockChange) isDelivery_Body() {}
+
+// Audience is the members of a group that are attached on one node. The owner counts its
+// changes per node and registration, and sends what has changed with the next delivery
+// that needs it.
+type Audience struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Group   uint32                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Number  uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	Full    bool                   `protobuf:"varint,3,opt,name=full,proto3" json:"full,omitempty"` // added is the whole audience
+	Base    uint64                 `protobuf:"varint,4,opt,name=base,proto3" json:"base,omitempty"` // the number that added and removed change; full and number alone need none
+	Added   []uint32               `protobuf:"varint,5,rep,packed,name=added,proto3" json:"added,omitempty"`
+	Removed []uint32               `protobuf:"varint,6,rep,packed,name=removed,proto3" json:"removed,omitempty"`
+	Also    []uint32               `protobuf:"varint,7,rep,packed,name=also,proto3" json:"also,omitempty"` // not in the audience (any more), and told all the same
+	// In answers to changes: index + 1 into the page's list of user lists, instead of all above.
+	List          uint32 `protobuf:"varint,8,opt,name=list,proto3" json:"list,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
+func (x *Audience) Reset() {
+	*x = Audience{}
+	mi := &file_schema_frame_frame_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Audience) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Audience) ProtoMessage() {}
+
+func (x *Audience) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Audience.ProtoReflect.Descriptor instead.
+func (*Audience) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Audience) GetGroup() uint32 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *Audience) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Audience) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *Audience) GetBase() uint64 {
+	if x != nil {
+		return x.Base
+	}
+	return 0
+}
+
+func (x *Audience) GetAdded() []uint32 {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *Audience) GetRemoved() []uint32 {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *Audience) GetAlso() []uint32 {
+	if x != nil {
+		return x.Also
+	}
+	return nil
+}
+
+func (x *Audience) GetList() uint32 {
+	if x != nil {
+		return x.List
+	}
+	return 0
+}
+
+// UserList is the users whom deliveries of a page of changes concern.
+type UserList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Users         []uint32               `protobuf:"varint,1,rep,packed,name=users,proto3" json:"users,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserList) Reset() {
+	*x = UserList{}
+	mi := &file_schema_frame_frame_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserList) ProtoMessage() {}
+
+func (x *UserList) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserList.ProtoReflect.Descriptor instead.
+func (*UserList) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *UserList) GetUsers() []uint32 {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+// GroupChange: the members of a group have changed, or what it is called. Who they are is
+// asked of the timeline by the position, not sent along.
+type GroupChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`                              // after it
+	User          uint32                 `protobuf:"varint,3,opt,name=user,proto3" json:"user,omitempty"`                                    // who did it, 0: the API
+	Session       []byte                 `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`                               // which gets an answer instead
+	Kind          GroupChange_Kind       `protobuf:"varint,5,opt,name=kind,proto3,enum=godwit.frame.GroupChange_Kind" json:"kind,omitempty"` // of several the removal goes last
+	Members       uint32                 `protobuf:"varint,6,opt,name=members,proto3" json:"members,omitempty"`                              // how many there are after it
+	Name          string                 `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`                                     // after it
+	AvatarUrl     string                 `protobuf:"bytes,8,opt,name=avatar_url,json=avatarUrl,proto3" json:"avatar_url,omitempty"`
+	Administrator uint32                 `protobuf:"varint,9,opt,name=administrator,proto3" json:"administrator,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupChange) Reset() {
+	*x = GroupChange{}
+	mi := &file_schema_frame_frame_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupChange) ProtoMessage() {}
+
+func (x *GroupChange) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupChange.ProtoReflect.Descriptor instead.
+func (*GroupChange) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GroupChange) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *GroupChange) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *GroupChange) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *GroupChange) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *GroupChange) GetKind() GroupChange_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return GroupChange_KIND_UNSPECIFIED
+}
+
+func (x *GroupChange) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *GroupChange) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GroupChange) GetAvatarUrl() string {
+	if x != nil {
+		return x.AvatarUrl
+	}
+	return ""
+}
+
+func (x *GroupChange) GetAdministrator() uint32 {
+	if x != nil {
+		return x.Administrator
+	}
+	return 0
+}
+
+// MessageChange goes to all parties: a message was recalled or edited.
+type MessageChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Id            uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	From          uint32                 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"` // its sender
+	Type          uint32                 `protobuf:"varint,4,opt,name=type,proto3" json:"type,omitempty"` // of the message
+	Recalled      bool                   `protobuf:"varint,5,opt,name=recalled,proto3" json:"recalled,omitempty"`
+	Body          []byte                 `protobuf:"bytes,6,opt,name=body,proto3" json:"body,omitempty"`        // edited: the new one
+	Edits         uint32                 `protobuf:"varint,7,opt,name=edits,proto3" json:"edits,omitempty"`     // how often by now
+	Session       []byte                 `protobuf:"bytes,8,opt,name=session,proto3" json:"session,omitempty"`  // which gets an answer instead
+	Created       uint32                 `protobuf:"varint,9,opt,name=created,proto3" json:"created,omitempty"` // of the message, Unix seconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageChange) Reset() {
+	*x = MessageChange{}
+	mi := &file_schema_frame_frame_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageChange) ProtoMessage() {}
+
+func (x *MessageChange) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageChange.ProtoReflect.Descriptor instead.
+func (*MessageChange) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *MessageChange) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *MessageChange) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *MessageChange) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *MessageChange) GetType() uint32 {
+	if x != nil {
+		return x.Type
+	}
+	return 0
+}
+
+func (x *MessageChange) GetRecalled() bool {
+	if x != nil {
+		return x.Recalled
+	}
+	return false
+}
+
+func (x *MessageChange) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *MessageChange) GetEdits() uint32 {
+	if x != nil {
+		return x.Edits
+	}
+	return 0
+}
+
+func (x *MessageChange) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *MessageChange) GetCreated() uint32 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+// Receipt: somebody's client has received what others wrote. It goes where Read goes as a
+// receipt.
+type Receipt struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	User          uint32                 `protobuf:"varint,2,opt,name=user,proto3" json:"user,omitempty"`                // who received
+	MsgId         uint32                 `protobuf:"varint,3,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"` // everything up to here
+	Session       []byte                 `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Receipt) Reset() {
+	*x = Receipt{}
+	mi := &file_schema_frame_frame_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Receipt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Receipt) ProtoMessage() {}
+
+func (x *Receipt) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
+func (*Receipt) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Receipt) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *Receipt) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *Receipt) GetMsgId() uint32 {
+	if x != nil {
+		return x.MsgId
+	}
+	return 0
+}
+
+func (x *Receipt) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+// FriendChange goes to the sessions of one user.
+type FriendChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"` // who is told
+	Other         uint32                 `protobuf:"varint,2,opt,name=other,proto3" json:"other,omitempty"`
+	Kind          FriendChange_Kind      `protobuf:"varint,3,opt,name=kind,proto3,enum=godwit.frame.FriendChange_Kind" json:"kind,omitempty"`
+	Outgoing      bool                   `protobuf:"varint,4,opt,name=outgoing,proto3" json:"outgoing,omitempty"` // user asked other
+	Text          string                 `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`          // of the request; the remark
+	Session       []byte                 `protobuf:"bytes,6,opt,name=session,proto3" json:"session,omitempty"`    // which gets an answer instead
+	Own           bool                   `protobuf:"varint,7,opt,name=own,proto3" json:"own,omitempty"`           // user did it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FriendChange) Reset() {
+	*x = FriendChange{}
+	mi := &file_schema_frame_frame_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FriendChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FriendChange) ProtoMessage() {}
+
+func (x *FriendChange) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FriendChange.ProtoReflect.Descriptor instead.
+func (*FriendChange) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *FriendChange) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *FriendChange) GetOther() uint32 {
+	if x != nil {
+		return x.Other
+	}
+	return 0
+}
+
+func (x *FriendChange) GetKind() FriendChange_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return FriendChange_KIND_UNSPECIFIED
+}
+
+func (x *FriendChange) GetOutgoing() bool {
+	if x != nil {
+		return x.Outgoing
+	}
+	return false
+}
+
+func (x *FriendChange) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *FriendChange) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *FriendChange) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
+// BlockChange goes to the other sessions of who blocked.
+type BlockChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	User          uint32                 `protobuf:"varint,2,opt,name=user,proto3" json:"user,omitempty"`
+	Blocked       bool                   `protobuf:"varint,3,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	Session       []byte                 `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlockChange) Reset() {
+	*x = BlockChange{}
+	mi := &file_schema_frame_frame_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlockChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlockChange) ProtoMessage() {}
+
+func (x *BlockChange) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlockChange.ProtoReflect.Descriptor instead.
+func (*BlockChange) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *BlockChange) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *BlockChange) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *BlockChange) GetBlocked() bool {
+	if x != nil {
+		return x.Blocked
+	}
+	return false
+}
+
+func (x *BlockChange) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+// FileOffer goes to the sessions of the receiver: a stored file may be fetched, or, in a
+// relay, a transfer begins.
+type FileOffer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	From          uint32                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	To            uint32                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	Task          string                 `protobuf:"bytes,4,opt,name=task,proto3" json:"task,omitempty"`
+	Name          string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	Size          uint32                 `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`
+	Online        bool                   `protobuf:"varint,7,opt,name=online,proto3" json:"online,omitempty"` // relay: from client to client, else by way of the store
+	At            []*FileAddress         `protobuf:"bytes,8,rep,name=at,proto3" json:"at,omitempty"`          // relay: where both sides meet
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileOffer) Reset() {
+	*x = FileOffer{}
+	mi := &file_schema_frame_frame_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileOffer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileOffer) ProtoMessage() {}
+
+func (x *FileOffer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileOffer.ProtoReflect.Descriptor instead.
+func (*FileOffer) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *FileOffer) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *FileOffer) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *FileOffer) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *FileOffer) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *FileOffer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FileOffer) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *FileOffer) GetOnline() bool {
+	if x != nil {
+		return x.Online
+	}
+	return false
+}
+
+func (x *FileOffer) GetAt() []*FileAddress {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// FileAddress is a file server's for clients.
+type FileAddress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Port          uint32                 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileAddress) Reset() {
+	*x = FileAddress{}
+	mi := &file_schema_frame_frame_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileAddress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileAddress) ProtoMessage() {}
+
+func (x *FileAddress) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileAddress.ProtoReflect.Descriptor instead.
+func (*FileAddress) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FileAddress) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *FileAddress) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+// DirectoryChange goes to every node: what is shown of a person has changed.
+type DirectoryChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	AvatarUrl     *string                `protobuf:"bytes,2,opt,name=avatar_url,json=avatarUrl,proto3,oneof" json:"avatar_url,omitempty"`
+	Signature     *string                `protobuf:"bytes,3,opt,name=signature,proto3,oneof" json:"signature,omitempty"`
+	Session       []byte                 `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`
+	Departments   bool                   `protobuf:"varint,5,opt,name=departments,proto3" json:"departments,omitempty"` // it was a department
+	Keys          bool                   `protobuf:"varint,6,opt,name=keys,proto3" json:"keys,omitempty"`               // an API key or a webhook target: caches drop it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DirectoryChange) Reset() {
+	*x = DirectoryChange{}
+	mi := &file_schema_frame_frame_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DirectoryChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DirectoryChange) ProtoMessage() {}
+
+func (x *DirectoryChange) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DirectoryChange.ProtoReflect.Descriptor instead.
+func (*DirectoryChange) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DirectoryChange) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *DirectoryChange) GetAvatarUrl() string {
+	if x != nil && x.AvatarUrl != nil {
+		return *x.AvatarUrl
+	}
+	return ""
+}
+
+func (x *DirectoryChange) GetSignature() string {
+	if x != nil && x.Signature != nil {
+		return *x.Signature
+	}
+	return ""
+}
+
+func (x *DirectoryChange) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *DirectoryChange) GetDepartments() bool {
+	if x != nil {
+		return x.Departments
+	}
+	return false
+}
+
+func (x *DirectoryChange) GetKeys() bool {
+	if x != nil {
+		return x.Keys
+	}
+	return false
+}
+
+// Message goes to all parties of the conversation but the sending session.
+type Message struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Conversation    []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Id              uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	From            uint32                 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
+	Created         uint32                 `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"` // Unix seconds
+	Type            uint32                 `protobuf:"varint,5,opt,name=type,proto3" json:"type,omitempty"`
+	Body            []byte                 `protobuf:"bytes,6,opt,name=body,proto3" json:"body,omitempty"`
+	Session         []byte                 `protobuf:"bytes,7,opt,name=session,proto3" json:"session,omitempty"` // sending session, which gets an ack instead
+	ClientMessageId []byte                 `protobuf:"bytes,8,opt,name=client_message_id,json=clientMessageId,proto3" json:"client_message_id,omitempty"`
+	Recalled        bool                   `protobuf:"varint,9,opt,name=recalled,proto3" json:"recalled,omitempty"` // meanwhile; the body is empty
+	Edits           uint32                 `protobuf:"varint,10,opt,name=edits,proto3" json:"edits,omitempty"`      // how often it was edited meanwhile; the body is the newest
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_schema_frame_frame_proto_msgTypes[3]
+	mi := &file_schema_frame_frame_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -442,7 +1511,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[3]
+	mi := &file_schema_frame_frame_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -455,7 +1524,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{3}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Message) GetConversation() []byte {
@@ -507,7 +1576,30 @@ func (x *Message) GetSession() []byte {
 	return nil
 }
 
-// Read goes to the reader's other sessions.
+func (x *Message) GetClientMessageId() []byte {
+	if x != nil {
+		return x.ClientMessageId
+	}
+	return nil
+}
+
+func (x *Message) GetRecalled() bool {
+	if x != nil {
+		return x.Recalled
+	}
+	return false
+}
+
+func (x *Message) GetEdits() uint32 {
+	if x != nil {
+		return x.Edits
+	}
+	return 0
+}
+
+// Read goes to the reader's other sessions, and as a receipt to those whose messages were
+// read: in a conversation of two to the other one, in a group to the audience, if it has
+// one.
 type Read struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
@@ -520,7 +1612,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_schema_frame_frame_proto_msgTypes[4]
+	mi := &file_schema_frame_frame_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +1624,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[4]
+	mi := &file_schema_frame_frame_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +1637,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{4}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Read) GetConversation() []byte {
@@ -588,7 +1680,7 @@ type EntryRemoved struct {
 
 func (x *EntryRemoved) Reset() {
 	*x = EntryRemoved{}
-	mi := &file_schema_frame_frame_proto_msgTypes[5]
+	mi := &file_schema_frame_frame_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +1692,7 @@ func (x *EntryRemoved) String() string {
 func (*EntryRemoved) ProtoMessage() {}
 
 func (x *EntryRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[5]
+	mi := &file_schema_frame_frame_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +1705,7 @@ func (x *EntryRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryRemoved.ProtoReflect.Descriptor instead.
 func (*EntryRemoved) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{5}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EntryRemoved) GetConversation() []byte {
@@ -650,7 +1742,7 @@ type SessionOver struct {
 
 func (x *SessionOver) Reset() {
 	*x = SessionOver{}
-	mi := &file_schema_frame_frame_proto_msgTypes[6]
+	mi := &file_schema_frame_frame_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -662,7 +1754,7 @@ func (x *SessionOver) String() string {
 func (*SessionOver) ProtoMessage() {}
 
 func (x *SessionOver) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[6]
+	mi := &file_schema_frame_frame_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -675,7 +1767,7 @@ func (x *SessionOver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionOver.ProtoReflect.Descriptor instead.
 func (*SessionOver) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{6}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SessionOver) GetSession() []byte {
@@ -717,7 +1809,7 @@ type UserStatus struct {
 
 func (x *UserStatus) Reset() {
 	*x = UserStatus{}
-	mi := &file_schema_frame_frame_proto_msgTypes[7]
+	mi := &file_schema_frame_frame_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +1821,7 @@ func (x *UserStatus) String() string {
 func (*UserStatus) ProtoMessage() {}
 
 func (x *UserStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[7]
+	mi := &file_schema_frame_frame_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +1834,7 @@ func (x *UserStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserStatus.ProtoReflect.Descriptor instead.
 func (*UserStatus) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{7}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UserStatus) GetUser() uint32 {
@@ -770,7 +1862,7 @@ type DesktopStatus struct {
 
 func (x *DesktopStatus) Reset() {
 	*x = DesktopStatus{}
-	mi := &file_schema_frame_frame_proto_msgTypes[8]
+	mi := &file_schema_frame_frame_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +1874,7 @@ func (x *DesktopStatus) String() string {
 func (*DesktopStatus) ProtoMessage() {}
 
 func (x *DesktopStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[8]
+	mi := &file_schema_frame_frame_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +1887,7 @@ func (x *DesktopStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DesktopStatus.ProtoReflect.Descriptor instead.
 func (*DesktopStatus) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{8}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DesktopStatus) GetUser() uint32 {
@@ -820,13 +1912,15 @@ type PersonChanged struct {
 	Credentials   bool                   `protobuf:"varint,2,opt,name=credentials,proto3" json:"credentials,omitempty"`                   // disabled or password changed
 	Reason        event.EndReason        `protobuf:"varint,3,opt,name=reason,proto3,enum=godwit.event.EndReason" json:"reason,omitempty"` // why its sessions end, if they do
 	Friends       bool                   `protobuf:"varint,4,opt,name=friends,proto3" json:"friends,omitempty"`                           // its friends changed
+	Friend        *FriendChange          `protobuf:"bytes,5,opt,name=friend,proto3" json:"friend,omitempty"`                              // and how, for its sessions
+	Directory     *DirectoryChange       `protobuf:"bytes,6,opt,name=directory,proto3" json:"directory,omitempty"`                        // what others see of it changed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PersonChanged) Reset() {
 	*x = PersonChanged{}
-	mi := &file_schema_frame_frame_proto_msgTypes[9]
+	mi := &file_schema_frame_frame_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +1932,7 @@ func (x *PersonChanged) String() string {
 func (*PersonChanged) ProtoMessage() {}
 
 func (x *PersonChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[9]
+	mi := &file_schema_frame_frame_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +1945,7 @@ func (x *PersonChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PersonChanged.ProtoReflect.Descriptor instead.
 func (*PersonChanged) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{9}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PersonChanged) GetUser() uint32 {
@@ -882,6 +1976,20 @@ func (x *PersonChanged) GetFriends() bool {
 	return false
 }
 
+func (x *PersonChanged) GetFriend() *FriendChange {
+	if x != nil {
+		return x.Friend
+	}
+	return nil
+}
+
+func (x *PersonChanged) GetDirectory() *DirectoryChange {
+	if x != nil {
+		return x.Directory
+	}
+	return nil
+}
+
 // Frame covers the positions (from, to] of one stream for one node.
 type Frame struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -901,7 +2009,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_schema_frame_frame_proto_msgTypes[10]
+	mi := &file_schema_frame_frame_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +2021,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[10]
+	mi := &file_schema_frame_frame_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +2034,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{10}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Frame) GetStream() uint32 {
@@ -997,7 +2105,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_schema_frame_frame_proto_msgTypes[11]
+	mi := &file_schema_frame_frame_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +2117,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[11]
+	mi := &file_schema_frame_frame_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +2130,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{11}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Heartbeat) GetOwner() string {
@@ -1055,7 +2163,7 @@ type HeartbeatStream struct {
 
 func (x *HeartbeatStream) Reset() {
 	*x = HeartbeatStream{}
-	mi := &file_schema_frame_frame_proto_msgTypes[12]
+	mi := &file_schema_frame_frame_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +2175,7 @@ func (x *HeartbeatStream) String() string {
 func (*HeartbeatStream) ProtoMessage() {}
 
 func (x *HeartbeatStream) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[12]
+	mi := &file_schema_frame_frame_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +2188,7 @@ func (x *HeartbeatStream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatStream.ProtoReflect.Descriptor instead.
 func (*HeartbeatStream) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{12}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HeartbeatStream) GetStream() uint32 {
@@ -1146,6 +2254,7 @@ type Push struct {
 	//
 	//	*Push_Frame
 	//	*Push_Heartbeat
+	//	*Push_Relay
 	Body          isPush_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1153,7 +2262,7 @@ type Push struct {
 
 func (x *Push) Reset() {
 	*x = Push{}
-	mi := &file_schema_frame_frame_proto_msgTypes[13]
+	mi := &file_schema_frame_frame_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +2274,7 @@ func (x *Push) String() string {
 func (*Push) ProtoMessage() {}
 
 func (x *Push) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[13]
+	mi := &file_schema_frame_frame_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +2287,7 @@ func (x *Push) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Push.ProtoReflect.Descriptor instead.
 func (*Push) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{13}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Push) GetBody() isPush_Body {
@@ -1206,6 +2315,15 @@ func (x *Push) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *Push) GetRelay() *Relay {
+	if x != nil {
+		if x, ok := x.Body.(*Push_Relay); ok {
+			return x.Relay
+		}
+	}
+	return nil
+}
+
 type isPush_Body interface {
 	isPush_Body()
 }
@@ -1218,9 +2336,207 @@ type Push_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,2,opt,name=heartbeat,proto3,oneof"`
 }
 
+type Push_Relay struct {
+	Relay *Relay `protobuf:"bytes,3,opt,name=relay,proto3,oneof"`
+}
+
 func (*Push_Frame) isPush_Body() {}
 
 func (*Push_Heartbeat) isPush_Body() {}
+
+func (*Push_Relay) isPush_Body() {}
+
+// Relay is what passes between sessions without being kept: a command from client to
+// client, or that somebody is typing. It may be lost.
+type Relay struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	From          uint32                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	Session       []byte                 `protobuf:"bytes,3,opt,name=session,proto3" json:"session,omitempty"` // where it comes from, which does not get it back
+	To            []uint32               `protobuf:"varint,4,rep,packed,name=to,proto3" json:"to,omitempty"`   // users on the node that is pushed to; empty in the request
+	Command       string                 `protobuf:"bytes,5,opt,name=command,proto3" json:"command,omitempty"` // cmd_msg_data of 0x0601
+	Typing        bool                   `protobuf:"varint,6,opt,name=typing,proto3" json:"typing,omitempty"`  // command is empty: begins or ends
+	File          *FileOffer             `protobuf:"bytes,7,opt,name=file,proto3" json:"file,omitempty"`       // a transfer is offered; for the receiver's desktop sessions
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Relay) Reset() {
+	*x = Relay{}
+	mi := &file_schema_frame_frame_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Relay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Relay) ProtoMessage() {}
+
+func (x *Relay) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Relay.ProtoReflect.Descriptor instead.
+func (*Relay) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Relay) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *Relay) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *Relay) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *Relay) GetTo() []uint32 {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *Relay) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+func (x *Relay) GetTyping() bool {
+	if x != nil {
+		return x.Typing
+	}
+	return false
+}
+
+func (x *Relay) GetFile() *FileOffer {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+// RelayRequest is put to the owner of the conversation, which knows its parties and where
+// they are attached, and passes it on unless the sender is no party or is blocked.
+type RelayRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Relay         *Relay                 `protobuf:"bytes,1,opt,name=relay,proto3" json:"relay,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelayRequest) Reset() {
+	*x = RelayRequest{}
+	mi := &file_schema_frame_frame_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelayRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelayRequest) ProtoMessage() {}
+
+func (x *RelayRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelayRequest.ProtoReflect.Descriptor instead.
+func (*RelayRequest) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RelayRequest) GetRelay() *Relay {
+	if x != nil {
+		return x.Relay
+	}
+	return nil
+}
+
+type RelayAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refused       bool                   `protobuf:"varint,1,opt,name=refused,proto3" json:"refused,omitempty"` // not the owner (any more): ask again
+	Passed        bool                   `protobuf:"varint,2,opt,name=passed,proto3" json:"passed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelayAnswer) Reset() {
+	*x = RelayAnswer{}
+	mi := &file_schema_frame_frame_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelayAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelayAnswer) ProtoMessage() {}
+
+func (x *RelayAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelayAnswer.ProtoReflect.Descriptor instead.
+func (*RelayAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RelayAnswer) GetRefused() bool {
+	if x != nil {
+		return x.Refused
+	}
+	return false
+}
+
+func (x *RelayAnswer) GetPassed() bool {
+	if x != nil {
+		return x.Passed
+	}
+	return false
+}
 
 // AttachRequest is one round of a node's attaches and detaches at one owner
 // process.
@@ -1235,7 +2551,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_schema_frame_frame_proto_msgTypes[14]
+	mi := &file_schema_frame_frame_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1247,7 +2563,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[14]
+	mi := &file_schema_frame_frame_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1260,7 +2576,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{14}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AttachRequest) GetLife() []byte {
@@ -1296,7 +2612,7 @@ type AttachStream struct {
 
 func (x *AttachStream) Reset() {
 	*x = AttachStream{}
-	mi := &file_schema_frame_frame_proto_msgTypes[15]
+	mi := &file_schema_frame_frame_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +2624,7 @@ func (x *AttachStream) String() string {
 func (*AttachStream) ProtoMessage() {}
 
 func (x *AttachStream) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[15]
+	mi := &file_schema_frame_frame_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +2637,7 @@ func (x *AttachStream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachStream.ProtoReflect.Descriptor instead.
 func (*AttachStream) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{15}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AttachStream) GetStream() uint32 {
@@ -1361,7 +2677,7 @@ type AttachAnswer struct {
 
 func (x *AttachAnswer) Reset() {
 	*x = AttachAnswer{}
-	mi := &file_schema_frame_frame_proto_msgTypes[16]
+	mi := &file_schema_frame_frame_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +2689,7 @@ func (x *AttachAnswer) String() string {
 func (*AttachAnswer) ProtoMessage() {}
 
 func (x *AttachAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[16]
+	mi := &file_schema_frame_frame_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +2702,7 @@ func (x *AttachAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachAnswer.ProtoReflect.Descriptor instead.
 func (*AttachAnswer) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{16}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AttachAnswer) GetStreams() []*AttachedStream {
@@ -1409,7 +2725,7 @@ type AttachedStream struct {
 
 func (x *AttachedStream) Reset() {
 	*x = AttachedStream{}
-	mi := &file_schema_frame_frame_proto_msgTypes[17]
+	mi := &file_schema_frame_frame_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +2737,7 @@ func (x *AttachedStream) String() string {
 func (*AttachedStream) ProtoMessage() {}
 
 func (x *AttachedStream) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[17]
+	mi := &file_schema_frame_frame_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +2750,7 @@ func (x *AttachedStream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachedStream.ProtoReflect.Descriptor instead.
 func (*AttachedStream) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{17}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AttachedStream) GetStream() uint32 {
@@ -1490,7 +2806,7 @@ type ChangesRequest struct {
 
 func (x *ChangesRequest) Reset() {
 	*x = ChangesRequest{}
-	mi := &file_schema_frame_frame_proto_msgTypes[18]
+	mi := &file_schema_frame_frame_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +2818,7 @@ func (x *ChangesRequest) String() string {
 func (*ChangesRequest) ProtoMessage() {}
 
 func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[18]
+	mi := &file_schema_frame_frame_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +2831,7 @@ func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangesRequest.ProtoReflect.Descriptor instead.
 func (*ChangesRequest) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{18}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ChangesRequest) GetLife() []byte {
@@ -1582,13 +2898,14 @@ type ChangesAnswer struct {
 	More          bool                   `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"` // ask again from (next_sequence, next_index)
 	NextSequence  uint64                 `protobuf:"varint,5,opt,name=next_sequence,json=nextSequence,proto3" json:"next_sequence,omitempty"`
 	NextIndex     uint32                 `protobuf:"varint,6,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
+	Lists         []*UserList            `protobuf:"bytes,7,rep,name=lists,proto3" json:"lists,omitempty"` // of audiences
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChangesAnswer) Reset() {
 	*x = ChangesAnswer{}
-	mi := &file_schema_frame_frame_proto_msgTypes[19]
+	mi := &file_schema_frame_frame_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +2917,7 @@ func (x *ChangesAnswer) String() string {
 func (*ChangesAnswer) ProtoMessage() {}
 
 func (x *ChangesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[19]
+	mi := &file_schema_frame_frame_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +2930,7 @@ func (x *ChangesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangesAnswer.ProtoReflect.Descriptor instead.
 func (*ChangesAnswer) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{19}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ChangesAnswer) GetTooFar() bool {
@@ -1658,6 +2975,13 @@ func (x *ChangesAnswer) GetNextIndex() uint32 {
 	return 0
 }
 
+func (x *ChangesAnswer) GetLists() []*UserList {
+	if x != nil {
+		return x.Lists
+	}
+	return nil
+}
+
 // ResyncRequest recovers a node's knowledge of PRESENCE or PEOPLE after a hole.
 type ResyncRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1677,7 +3001,7 @@ type ResyncRequest struct {
 
 func (x *ResyncRequest) Reset() {
 	*x = ResyncRequest{}
-	mi := &file_schema_frame_frame_proto_msgTypes[20]
+	mi := &file_schema_frame_frame_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1689,7 +3013,7 @@ func (x *ResyncRequest) String() string {
 func (*ResyncRequest) ProtoMessage() {}
 
 func (x *ResyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[20]
+	mi := &file_schema_frame_frame_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1702,7 +3026,7 @@ func (x *ResyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncRequest.ProtoReflect.Descriptor instead.
 func (*ResyncRequest) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{20}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResyncRequest) GetLife() []byte {
@@ -1771,7 +3095,7 @@ type ResyncSession struct {
 
 func (x *ResyncSession) Reset() {
 	*x = ResyncSession{}
-	mi := &file_schema_frame_frame_proto_msgTypes[21]
+	mi := &file_schema_frame_frame_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +3107,7 @@ func (x *ResyncSession) String() string {
 func (*ResyncSession) ProtoMessage() {}
 
 func (x *ResyncSession) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[21]
+	mi := &file_schema_frame_frame_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +3120,7 @@ func (x *ResyncSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncSession.ProtoReflect.Descriptor instead.
 func (*ResyncSession) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{21}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ResyncSession) GetSession() []byte {
@@ -1823,7 +3147,7 @@ type ResyncUser struct {
 
 func (x *ResyncUser) Reset() {
 	*x = ResyncUser{}
-	mi := &file_schema_frame_frame_proto_msgTypes[22]
+	mi := &file_schema_frame_frame_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +3159,7 @@ func (x *ResyncUser) String() string {
 func (*ResyncUser) ProtoMessage() {}
 
 func (x *ResyncUser) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[22]
+	mi := &file_schema_frame_frame_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +3172,7 @@ func (x *ResyncUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncUser.ProtoReflect.Descriptor instead.
 func (*ResyncUser) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{22}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ResyncUser) GetUser() uint32 {
@@ -1883,7 +3207,7 @@ type ResyncAnswer struct {
 
 func (x *ResyncAnswer) Reset() {
 	*x = ResyncAnswer{}
-	mi := &file_schema_frame_frame_proto_msgTypes[23]
+	mi := &file_schema_frame_frame_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +3219,7 @@ func (x *ResyncAnswer) String() string {
 func (*ResyncAnswer) ProtoMessage() {}
 
 func (x *ResyncAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[23]
+	mi := &file_schema_frame_frame_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +3232,7 @@ func (x *ResyncAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncAnswer.ProtoReflect.Descriptor instead.
 func (*ResyncAnswer) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{23}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ResyncAnswer) GetTerm() *Term {
@@ -1995,7 +3319,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_schema_frame_frame_proto_msgTypes[24]
+	mi := &file_schema_frame_frame_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +3331,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_frame_frame_proto_msgTypes[24]
+	mi := &file_schema_frame_frame_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +3344,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_schema_frame_frame_proto_rawDescGZIP(), []int{24}
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Beat) GetLife() []byte {
@@ -2072,7 +3396,7 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"\x02id\x18\x03 \x01(\rR\x02id\x12&\n" +
 	"\x04void\x18\x04 \x01(\x0e2\x12.godwit.frame.VoidR\x04void\x12\x19\n" +
 	"\bfirst_id\x18\x05 \x01(\rR\afirstId\x12\x1a\n" +
-	"\bsequence\x18\x06 \x01(\x04R\bsequence\"\xed\x03\n" +
+	"\bsequence\x18\x06 \x01(\x04R\bsequence\"\xd4\x06\n" +
 	"\bDelivery\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\rR\x05index\x121\n" +
@@ -2083,8 +3407,104 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"\vuser_status\x18\a \x01(\v2\x18.godwit.frame.UserStatusH\x00R\n" +
 	"userStatus\x12D\n" +
 	"\x0edesktop_status\x18\b \x01(\v2\x1b.godwit.frame.DesktopStatusH\x00R\rdesktopStatus\x12D\n" +
-	"\x0eperson_changed\x18\t \x01(\v2\x1b.godwit.frame.PersonChangedH\x00R\rpersonChangedB\x06\n" +
-	"\x04body\"\xad\x01\n" +
+	"\x0eperson_changed\x18\t \x01(\v2\x1b.godwit.frame.PersonChangedH\x00R\rpersonChanged\x12>\n" +
+	"\fgroup_change\x18\n" +
+	" \x01(\v2\x19.godwit.frame.GroupChangeH\x00R\vgroupChange\x12D\n" +
+	"\x0emessage_change\x18\v \x01(\v2\x1b.godwit.frame.MessageChangeH\x00R\rmessageChange\x121\n" +
+	"\areceipt\x18\f \x01(\v2\x15.godwit.frame.ReceiptH\x00R\areceipt\x128\n" +
+	"\n" +
+	"file_offer\x18\x0e \x01(\v2\x17.godwit.frame.FileOfferH\x00R\tfileOffer\x12>\n" +
+	"\fblock_change\x18\x0f \x01(\v2\x19.godwit.frame.BlockChangeH\x00R\vblockChange\x122\n" +
+	"\baudience\x18\x10 \x01(\v2\x16.godwit.frame.AudienceR\baudienceB\x06\n" +
+	"\x04body\"\xb8\x01\n" +
+	"\bAudience\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\rR\x05group\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x12\n" +
+	"\x04full\x18\x03 \x01(\bR\x04full\x12\x12\n" +
+	"\x04base\x18\x04 \x01(\x04R\x04base\x12\x14\n" +
+	"\x05added\x18\x05 \x03(\rR\x05added\x12\x18\n" +
+	"\aremoved\x18\x06 \x03(\rR\aremoved\x12\x12\n" +
+	"\x04also\x18\a \x03(\rR\x04also\x12\x12\n" +
+	"\x04list\x18\b \x01(\rR\x04list\" \n" +
+	"\bUserList\x12\x14\n" +
+	"\x05users\x18\x01 \x03(\rR\x05users\"\x86\x03\n" +
+	"\vGroupChange\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x12\n" +
+	"\x04user\x18\x03 \x01(\rR\x04user\x12\x18\n" +
+	"\asession\x18\x04 \x01(\fR\asession\x122\n" +
+	"\x04kind\x18\x05 \x01(\x0e2\x1e.godwit.frame.GroupChange.KindR\x04kind\x12\x18\n" +
+	"\amembers\x18\x06 \x01(\rR\amembers\x12\x12\n" +
+	"\x04name\x18\a \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"avatar_url\x18\b \x01(\tR\tavatarUrl\x12$\n" +
+	"\radministrator\x18\t \x01(\rR\radministrator\"d\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"KIND_ADDED\x10\x01\x12\x10\n" +
+	"\fKIND_REMOVED\x10\x02\x12\x10\n" +
+	"\fKIND_CHANGED\x10\x03\x12\x12\n" +
+	"\x0eKIND_DISSOLVED\x10\x04\"\xe5\x01\n" +
+	"\rMessageChange\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\rR\x02id\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\rR\x04from\x12\x12\n" +
+	"\x04type\x18\x04 \x01(\rR\x04type\x12\x1a\n" +
+	"\brecalled\x18\x05 \x01(\bR\brecalled\x12\x12\n" +
+	"\x04body\x18\x06 \x01(\fR\x04body\x12\x14\n" +
+	"\x05edits\x18\a \x01(\rR\x05edits\x12\x18\n" +
+	"\asession\x18\b \x01(\fR\asession\x12\x18\n" +
+	"\acreated\x18\t \x01(\rR\acreated\"r\n" +
+	"\aReceipt\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\rR\x04user\x12\x15\n" +
+	"\x06msg_id\x18\x03 \x01(\rR\x05msgId\x12\x18\n" +
+	"\asession\x18\x04 \x01(\fR\asession\"\xd9\x02\n" +
+	"\fFriendChange\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x14\n" +
+	"\x05other\x18\x02 \x01(\rR\x05other\x123\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x1f.godwit.frame.FriendChange.KindR\x04kind\x12\x1a\n" +
+	"\boutgoing\x18\x04 \x01(\bR\boutgoing\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\x12\x18\n" +
+	"\asession\x18\x06 \x01(\fR\asession\x12\x10\n" +
+	"\x03own\x18\a \x01(\bR\x03own\"\x8d\x01\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eKIND_REQUESTED\x10\x01\x12\x10\n" +
+	"\fKIND_FRIENDS\x10\x02\x12\x10\n" +
+	"\fKIND_REFUSED\x10\x03\x12\x12\n" +
+	"\x0eKIND_WITHDRAWN\x10\x04\x12\x10\n" +
+	"\fKIND_REMOVED\x10\x05\x12\x11\n" +
+	"\rKIND_REMARKED\x10\x06\"y\n" +
+	"\vBlockChange\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\rR\x04user\x12\x18\n" +
+	"\ablocked\x18\x03 \x01(\bR\ablocked\x12\x18\n" +
+	"\asession\x18\x04 \x01(\fR\asession\"\xd2\x01\n" +
+	"\tFileOffer\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\rR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\rR\x02to\x12\x12\n" +
+	"\x04task\x18\x04 \x01(\tR\x04task\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x12\n" +
+	"\x04size\x18\x06 \x01(\rR\x04size\x12\x16\n" +
+	"\x06online\x18\a \x01(\bR\x06online\x12)\n" +
+	"\x02at\x18\b \x03(\v2\x19.godwit.frame.FileAddressR\x02at\"5\n" +
+	"\vFileAddress\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\"\xd9\x01\n" +
+	"\x0fDirectoryChange\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\"\n" +
+	"\n" +
+	"avatar_url\x18\x02 \x01(\tH\x00R\tavatarUrl\x88\x01\x01\x12!\n" +
+	"\tsignature\x18\x03 \x01(\tH\x01R\tsignature\x88\x01\x01\x12\x18\n" +
+	"\asession\x18\x04 \x01(\fR\asession\x12 \n" +
+	"\vdepartments\x18\x05 \x01(\bR\vdepartments\x12\x12\n" +
+	"\x04keys\x18\x06 \x01(\bR\x04keysB\r\n" +
+	"\v_avatar_urlB\f\n" +
+	"\n" +
+	"_signature\"\x8b\x02\n" +
 	"\aMessage\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\rR\x02id\x12\x12\n" +
@@ -2092,7 +3512,11 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"\acreated\x18\x04 \x01(\rR\acreated\x12\x12\n" +
 	"\x04type\x18\x05 \x01(\rR\x04type\x12\x12\n" +
 	"\x04body\x18\x06 \x01(\fR\x04body\x12\x18\n" +
-	"\asession\x18\a \x01(\fR\asession\"o\n" +
+	"\asession\x18\a \x01(\fR\asession\x12*\n" +
+	"\x11client_message_id\x18\b \x01(\fR\x0fclientMessageId\x12\x1a\n" +
+	"\brecalled\x18\t \x01(\bR\brecalled\x12\x14\n" +
+	"\x05edits\x18\n" +
+	" \x01(\rR\x05edits\"o\n" +
 	"\x04Read\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\rR\x04user\x12\x15\n" +
@@ -2114,12 +3538,14 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"\x06online\x18\x02 \x01(\bR\x06online\";\n" +
 	"\rDesktopStatus\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\rR\x04user\x12\x16\n" +
-	"\x06online\x18\x02 \x01(\bR\x06online\"\x90\x01\n" +
+	"\x06online\x18\x02 \x01(\bR\x06online\"\x81\x02\n" +
 	"\rPersonChanged\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\rR\x04user\x12 \n" +
 	"\vcredentials\x18\x02 \x01(\bR\vcredentials\x12/\n" +
 	"\x06reason\x18\x03 \x01(\x0e2\x17.godwit.event.EndReasonR\x06reason\x12\x18\n" +
-	"\afriends\x18\x04 \x01(\bR\afriends\"\x82\x02\n" +
+	"\afriends\x18\x04 \x01(\bR\afriends\x122\n" +
+	"\x06friend\x18\x05 \x01(\v2\x1a.godwit.frame.FriendChangeR\x06friend\x12;\n" +
+	"\tdirectory\x18\x06 \x01(\v2\x1d.godwit.frame.DirectoryChangeR\tdirectory\"\x82\x02\n" +
 	"\x05Frame\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\rR\x06stream\x12&\n" +
 	"\x04term\x18\x02 \x01(\v2\x12.godwit.frame.TermR\x04term\x12\x14\n" +
@@ -2142,11 +3568,25 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"\battached\x18\x05 \x01(\bR\battached\x12\x14\n" +
 	"\x05users\x18\x06 \x01(\rR\x05users\x12\x16\n" +
 	"\x06digest\x18\a \x01(\x04R\x06digest\x12\x18\n" +
-	"\acounter\x18\b \x01(\x04R\acounter\"t\n" +
+	"\acounter\x18\b \x01(\x04R\acounter\"\xa1\x01\n" +
 	"\x04Push\x12+\n" +
 	"\x05frame\x18\x01 \x01(\v2\x13.godwit.frame.FrameH\x00R\x05frame\x127\n" +
-	"\theartbeat\x18\x02 \x01(\v2\x17.godwit.frame.HeartbeatH\x00R\theartbeatB\x06\n" +
-	"\x04body\"s\n" +
+	"\theartbeat\x18\x02 \x01(\v2\x17.godwit.frame.HeartbeatH\x00R\theartbeat\x12+\n" +
+	"\x05relay\x18\x03 \x01(\v2\x13.godwit.frame.RelayH\x00R\x05relayB\x06\n" +
+	"\x04body\"\xc8\x01\n" +
+	"\x05Relay\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\rR\x04from\x12\x18\n" +
+	"\asession\x18\x03 \x01(\fR\asession\x12\x0e\n" +
+	"\x02to\x18\x04 \x03(\rR\x02to\x12\x18\n" +
+	"\acommand\x18\x05 \x01(\tR\acommand\x12\x16\n" +
+	"\x06typing\x18\x06 \x01(\bR\x06typing\x12+\n" +
+	"\x04file\x18\a \x01(\v2\x17.godwit.frame.FileOfferR\x04file\"9\n" +
+	"\fRelayRequest\x12)\n" +
+	"\x05relay\x18\x01 \x01(\v2\x13.godwit.frame.RelayR\x05relay\"?\n" +
+	"\vRelayAnswer\x12\x18\n" +
+	"\arefused\x18\x01 \x01(\bR\arefused\x12\x16\n" +
+	"\x06passed\x18\x02 \x01(\bR\x06passed\"s\n" +
 	"\rAttachRequest\x12\x12\n" +
 	"\x04life\x18\x01 \x01(\fR\x04life\x12\x18\n" +
 	"\acounter\x18\x02 \x01(\x04R\acounter\x124\n" +
@@ -2173,7 +3613,7 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"sinceIndex\x12\x0e\n" +
 	"\x02to\x18\x06 \x01(\x04R\x02to\x12\x16\n" +
 	"\x06refill\x18\a \x01(\bR\x06refill\x12\x14\n" +
-	"\x05users\x18\b \x03(\rR\x05users\"\xeb\x01\n" +
+	"\x05users\x18\b \x03(\rR\x05users\"\x99\x02\n" +
 	"\rChangesAnswer\x12\x17\n" +
 	"\atoo_far\x18\x01 \x01(\bR\x06tooFar\x121\n" +
 	"\boutcomes\x18\x02 \x03(\v2\x15.godwit.frame.OutcomeR\boutcomes\x126\n" +
@@ -2183,7 +3623,8 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"\x04more\x18\x04 \x01(\bR\x04more\x12#\n" +
 	"\rnext_sequence\x18\x05 \x01(\x04R\fnextSequence\x12\x1d\n" +
 	"\n" +
-	"next_index\x18\x06 \x01(\rR\tnextIndex\"\x86\x02\n" +
+	"next_index\x18\x06 \x01(\rR\tnextIndex\x12,\n" +
+	"\x05lists\x18\a \x03(\v2\x16.godwit.frame.UserListR\x05lists\"\x86\x02\n" +
 	"\rResyncRequest\x12\x12\n" +
 	"\x04life\x18\x01 \x01(\fR\x04life\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\rR\x06stream\x12\x14\n" +
@@ -2217,7 +3658,7 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
 	"\tadvertise\x18\x03 \x01(\tR\tadvertise\x12\x1a\n" +
 	"\bsessions\x18\x04 \x01(\rR\bsessions\x12\x1a\n" +
-	"\bstopping\x18\x05 \x01(\bR\bstopping*\xd1\x01\n" +
+	"\bstopping\x18\x05 \x01(\bR\bstopping*\xf2\x02\n" +
 	"\x04Void\x12\r\n" +
 	"\tVOID_NONE\x10\x00\x12\x0f\n" +
 	"\vVOID_REPEAT\x10\x01\x12\x12\n" +
@@ -2228,7 +3669,15 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"\x11VOID_NUMBER_TAKEN\x10\x06\x12\x17\n" +
 	"\x13VOID_NO_SUCH_PERSON\x10\a\x12\x16\n" +
 	"\x12VOID_NODE_NOT_LIVE\x10\b\x12\x12\n" +
-	"\x0eVOID_MALFORMED\x10\tB\x15Z\x13godwit/schema/frameb\x06proto3"
+	"\x0eVOID_MALFORMED\x10\t\x12\x14\n" +
+	"\x10VOID_NOT_ALLOWED\x10\n" +
+	"\x12\x16\n" +
+	"\x12VOID_NO_SUCH_GROUP\x10\v\x12\x18\n" +
+	"\x14VOID_NO_SUCH_MESSAGE\x10\f\x12\x11\n" +
+	"\rVOID_TOO_LATE\x10\r\x12\r\n" +
+	"\tVOID_FULL\x10\x0e\x12\x1b\n" +
+	"\x17VOID_NO_SUCH_DEPARTMENT\x10\x0f\x12\x18\n" +
+	"\x14VOID_NO_SUCH_REQUEST\x10\x10B\x15Z\x13godwit/schema/frameb\x06proto3"
 
 var (
 	file_schema_frame_frame_proto_rawDescOnce sync.Once
@@ -2242,73 +3691,103 @@ func file_schema_frame_frame_proto_rawDescGZIP() []byte {
 	return file_schema_frame_frame_proto_rawDescData
 }
 
-var file_schema_frame_frame_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_schema_frame_frame_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_schema_frame_frame_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_schema_frame_frame_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_schema_frame_frame_proto_goTypes = []any{
 	(Void)(0),               // 0: godwit.frame.Void
-	(*Term)(nil),            // 1: godwit.frame.Term
-	(*Outcome)(nil),         // 2: godwit.frame.Outcome
-	(*Delivery)(nil),        // 3: godwit.frame.Delivery
-	(*Message)(nil),         // 4: godwit.frame.Message
-	(*Read)(nil),            // 5: godwit.frame.Read
-	(*EntryRemoved)(nil),    // 6: godwit.frame.EntryRemoved
-	(*SessionOver)(nil),     // 7: godwit.frame.SessionOver
-	(*UserStatus)(nil),      // 8: godwit.frame.UserStatus
-	(*DesktopStatus)(nil),   // 9: godwit.frame.DesktopStatus
-	(*PersonChanged)(nil),   // 10: godwit.frame.PersonChanged
-	(*Frame)(nil),           // 11: godwit.frame.Frame
-	(*Heartbeat)(nil),       // 12: godwit.frame.Heartbeat
-	(*HeartbeatStream)(nil), // 13: godwit.frame.HeartbeatStream
-	(*Push)(nil),            // 14: godwit.frame.Push
-	(*AttachRequest)(nil),   // 15: godwit.frame.AttachRequest
-	(*AttachStream)(nil),    // 16: godwit.frame.AttachStream
-	(*AttachAnswer)(nil),    // 17: godwit.frame.AttachAnswer
-	(*AttachedStream)(nil),  // 18: godwit.frame.AttachedStream
-	(*ChangesRequest)(nil),  // 19: godwit.frame.ChangesRequest
-	(*ChangesAnswer)(nil),   // 20: godwit.frame.ChangesAnswer
-	(*ResyncRequest)(nil),   // 21: godwit.frame.ResyncRequest
-	(*ResyncSession)(nil),   // 22: godwit.frame.ResyncSession
-	(*ResyncUser)(nil),      // 23: godwit.frame.ResyncUser
-	(*ResyncAnswer)(nil),    // 24: godwit.frame.ResyncAnswer
-	(*Beat)(nil),            // 25: godwit.frame.Beat
-	(event.EndReason)(0),    // 26: godwit.event.EndReason
+	(GroupChange_Kind)(0),   // 1: godwit.frame.GroupChange.Kind
+	(FriendChange_Kind)(0),  // 2: godwit.frame.FriendChange.Kind
+	(*Term)(nil),            // 3: godwit.frame.Term
+	(*Outcome)(nil),         // 4: godwit.frame.Outcome
+	(*Delivery)(nil),        // 5: godwit.frame.Delivery
+	(*Audience)(nil),        // 6: godwit.frame.Audience
+	(*UserList)(nil),        // 7: godwit.frame.UserList
+	(*GroupChange)(nil),     // 8: godwit.frame.GroupChange
+	(*MessageChange)(nil),   // 9: godwit.frame.MessageChange
+	(*Receipt)(nil),         // 10: godwit.frame.Receipt
+	(*FriendChange)(nil),    // 11: godwit.frame.FriendChange
+	(*BlockChange)(nil),     // 12: godwit.frame.BlockChange
+	(*FileOffer)(nil),       // 13: godwit.frame.FileOffer
+	(*FileAddress)(nil),     // 14: godwit.frame.FileAddress
+	(*DirectoryChange)(nil), // 15: godwit.frame.DirectoryChange
+	(*Message)(nil),         // 16: godwit.frame.Message
+	(*Read)(nil),            // 17: godwit.frame.Read
+	(*EntryRemoved)(nil),    // 18: godwit.frame.EntryRemoved
+	(*SessionOver)(nil),     // 19: godwit.frame.SessionOver
+	(*UserStatus)(nil),      // 20: godwit.frame.UserStatus
+	(*DesktopStatus)(nil),   // 21: godwit.frame.DesktopStatus
+	(*PersonChanged)(nil),   // 22: godwit.frame.PersonChanged
+	(*Frame)(nil),           // 23: godwit.frame.Frame
+	(*Heartbeat)(nil),       // 24: godwit.frame.Heartbeat
+	(*HeartbeatStream)(nil), // 25: godwit.frame.HeartbeatStream
+	(*Push)(nil),            // 26: godwit.frame.Push
+	(*Relay)(nil),           // 27: godwit.frame.Relay
+	(*RelayRequest)(nil),    // 28: godwit.frame.RelayRequest
+	(*RelayAnswer)(nil),     // 29: godwit.frame.RelayAnswer
+	(*AttachRequest)(nil),   // 30: godwit.frame.AttachRequest
+	(*AttachStream)(nil),    // 31: godwit.frame.AttachStream
+	(*AttachAnswer)(nil),    // 32: godwit.frame.AttachAnswer
+	(*AttachedStream)(nil),  // 33: godwit.frame.AttachedStream
+	(*ChangesRequest)(nil),  // 34: godwit.frame.ChangesRequest
+	(*ChangesAnswer)(nil),   // 35: godwit.frame.ChangesAnswer
+	(*ResyncRequest)(nil),   // 36: godwit.frame.ResyncRequest
+	(*ResyncSession)(nil),   // 37: godwit.frame.ResyncSession
+	(*ResyncUser)(nil),      // 38: godwit.frame.ResyncUser
+	(*ResyncAnswer)(nil),    // 39: godwit.frame.ResyncAnswer
+	(*Beat)(nil),            // 40: godwit.frame.Beat
+	(event.EndReason)(0),    // 41: godwit.event.EndReason
 }
 var file_schema_frame_frame_proto_depIdxs = []int32{
 	0,  // 0: godwit.frame.Outcome.void:type_name -> godwit.frame.Void
-	4,  // 1: godwit.frame.Delivery.message:type_name -> godwit.frame.Message
-	5,  // 2: godwit.frame.Delivery.read:type_name -> godwit.frame.Read
-	6,  // 3: godwit.frame.Delivery.entry_removed:type_name -> godwit.frame.EntryRemoved
-	7,  // 4: godwit.frame.Delivery.session_over:type_name -> godwit.frame.SessionOver
-	8,  // 5: godwit.frame.Delivery.user_status:type_name -> godwit.frame.UserStatus
-	9,  // 6: godwit.frame.Delivery.desktop_status:type_name -> godwit.frame.DesktopStatus
-	10, // 7: godwit.frame.Delivery.person_changed:type_name -> godwit.frame.PersonChanged
-	26, // 8: godwit.frame.SessionOver.reason:type_name -> godwit.event.EndReason
-	26, // 9: godwit.frame.PersonChanged.reason:type_name -> godwit.event.EndReason
-	1,  // 10: godwit.frame.Frame.term:type_name -> godwit.frame.Term
-	2,  // 11: godwit.frame.Frame.outcomes:type_name -> godwit.frame.Outcome
-	3,  // 12: godwit.frame.Frame.deliveries:type_name -> godwit.frame.Delivery
-	13, // 13: godwit.frame.Heartbeat.streams:type_name -> godwit.frame.HeartbeatStream
-	1,  // 14: godwit.frame.HeartbeatStream.term:type_name -> godwit.frame.Term
-	11, // 15: godwit.frame.Push.frame:type_name -> godwit.frame.Frame
-	12, // 16: godwit.frame.Push.heartbeat:type_name -> godwit.frame.Heartbeat
-	16, // 17: godwit.frame.AttachRequest.streams:type_name -> godwit.frame.AttachStream
-	18, // 18: godwit.frame.AttachAnswer.streams:type_name -> godwit.frame.AttachedStream
-	1,  // 19: godwit.frame.AttachedStream.term:type_name -> godwit.frame.Term
-	2,  // 20: godwit.frame.ChangesAnswer.outcomes:type_name -> godwit.frame.Outcome
-	3,  // 21: godwit.frame.ChangesAnswer.deliveries:type_name -> godwit.frame.Delivery
-	22, // 22: godwit.frame.ResyncRequest.sessions:type_name -> godwit.frame.ResyncSession
-	23, // 23: godwit.frame.ResyncRequest.users:type_name -> godwit.frame.ResyncUser
-	1,  // 24: godwit.frame.ResyncAnswer.term:type_name -> godwit.frame.Term
-	2,  // 25: godwit.frame.ResyncAnswer.outcomes:type_name -> godwit.frame.Outcome
-	7,  // 26: godwit.frame.ResyncAnswer.over:type_name -> godwit.frame.SessionOver
-	22, // 27: godwit.frame.ResyncAnswer.unknown:type_name -> godwit.frame.ResyncSession
-	8,  // 28: godwit.frame.ResyncAnswer.statuses:type_name -> godwit.frame.UserStatus
-	10, // 29: godwit.frame.ResyncAnswer.people:type_name -> godwit.frame.PersonChanged
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	16, // 1: godwit.frame.Delivery.message:type_name -> godwit.frame.Message
+	17, // 2: godwit.frame.Delivery.read:type_name -> godwit.frame.Read
+	18, // 3: godwit.frame.Delivery.entry_removed:type_name -> godwit.frame.EntryRemoved
+	19, // 4: godwit.frame.Delivery.session_over:type_name -> godwit.frame.SessionOver
+	20, // 5: godwit.frame.Delivery.user_status:type_name -> godwit.frame.UserStatus
+	21, // 6: godwit.frame.Delivery.desktop_status:type_name -> godwit.frame.DesktopStatus
+	22, // 7: godwit.frame.Delivery.person_changed:type_name -> godwit.frame.PersonChanged
+	8,  // 8: godwit.frame.Delivery.group_change:type_name -> godwit.frame.GroupChange
+	9,  // 9: godwit.frame.Delivery.message_change:type_name -> godwit.frame.MessageChange
+	10, // 10: godwit.frame.Delivery.receipt:type_name -> godwit.frame.Receipt
+	13, // 11: godwit.frame.Delivery.file_offer:type_name -> godwit.frame.FileOffer
+	12, // 12: godwit.frame.Delivery.block_change:type_name -> godwit.frame.BlockChange
+	6,  // 13: godwit.frame.Delivery.audience:type_name -> godwit.frame.Audience
+	1,  // 14: godwit.frame.GroupChange.kind:type_name -> godwit.frame.GroupChange.Kind
+	2,  // 15: godwit.frame.FriendChange.kind:type_name -> godwit.frame.FriendChange.Kind
+	14, // 16: godwit.frame.FileOffer.at:type_name -> godwit.frame.FileAddress
+	41, // 17: godwit.frame.SessionOver.reason:type_name -> godwit.event.EndReason
+	41, // 18: godwit.frame.PersonChanged.reason:type_name -> godwit.event.EndReason
+	11, // 19: godwit.frame.PersonChanged.friend:type_name -> godwit.frame.FriendChange
+	15, // 20: godwit.frame.PersonChanged.directory:type_name -> godwit.frame.DirectoryChange
+	3,  // 21: godwit.frame.Frame.term:type_name -> godwit.frame.Term
+	4,  // 22: godwit.frame.Frame.outcomes:type_name -> godwit.frame.Outcome
+	5,  // 23: godwit.frame.Frame.deliveries:type_name -> godwit.frame.Delivery
+	25, // 24: godwit.frame.Heartbeat.streams:type_name -> godwit.frame.HeartbeatStream
+	3,  // 25: godwit.frame.HeartbeatStream.term:type_name -> godwit.frame.Term
+	23, // 26: godwit.frame.Push.frame:type_name -> godwit.frame.Frame
+	24, // 27: godwit.frame.Push.heartbeat:type_name -> godwit.frame.Heartbeat
+	27, // 28: godwit.frame.Push.relay:type_name -> godwit.frame.Relay
+	13, // 29: godwit.frame.Relay.file:type_name -> godwit.frame.FileOffer
+	27, // 30: godwit.frame.RelayRequest.relay:type_name -> godwit.frame.Relay
+	31, // 31: godwit.frame.AttachRequest.streams:type_name -> godwit.frame.AttachStream
+	33, // 32: godwit.frame.AttachAnswer.streams:type_name -> godwit.frame.AttachedStream
+	3,  // 33: godwit.frame.AttachedStream.term:type_name -> godwit.frame.Term
+	4,  // 34: godwit.frame.ChangesAnswer.outcomes:type_name -> godwit.frame.Outcome
+	5,  // 35: godwit.frame.ChangesAnswer.deliveries:type_name -> godwit.frame.Delivery
+	7,  // 36: godwit.frame.ChangesAnswer.lists:type_name -> godwit.frame.UserList
+	37, // 37: godwit.frame.ResyncRequest.sessions:type_name -> godwit.frame.ResyncSession
+	38, // 38: godwit.frame.ResyncRequest.users:type_name -> godwit.frame.ResyncUser
+	3,  // 39: godwit.frame.ResyncAnswer.term:type_name -> godwit.frame.Term
+	4,  // 40: godwit.frame.ResyncAnswer.outcomes:type_name -> godwit.frame.Outcome
+	19, // 41: godwit.frame.ResyncAnswer.over:type_name -> godwit.frame.SessionOver
+	37, // 42: godwit.frame.ResyncAnswer.unknown:type_name -> godwit.frame.ResyncSession
+	20, // 43: godwit.frame.ResyncAnswer.statuses:type_name -> godwit.frame.UserStatus
+	22, // 44: godwit.frame.ResyncAnswer.people:type_name -> godwit.frame.PersonChanged
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_schema_frame_frame_proto_init() }
@@ -2324,18 +3803,25 @@ func file_schema_frame_frame_proto_init() {
 		(*Delivery_UserStatus)(nil),
 		(*Delivery_DesktopStatus)(nil),
 		(*Delivery_PersonChanged)(nil),
+		(*Delivery_GroupChange)(nil),
+		(*Delivery_MessageChange)(nil),
+		(*Delivery_Receipt)(nil),
+		(*Delivery_FileOffer)(nil),
+		(*Delivery_BlockChange)(nil),
 	}
-	file_schema_frame_frame_proto_msgTypes[13].OneofWrappers = []any{
+	file_schema_frame_frame_proto_msgTypes[12].OneofWrappers = []any{}
+	file_schema_frame_frame_proto_msgTypes[23].OneofWrappers = []any{
 		(*Push_Frame)(nil),
 		(*Push_Heartbeat)(nil),
+		(*Push_Relay)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_schema_frame_frame_proto_rawDesc), len(file_schema_frame_frame_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   25,
+			NumEnums:      3,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -156,6 +156,14 @@ type Request struct {
 	//	*Request_Friends
 	//	*Request_AccountList
 	//	*Request_NameState
+	//	*Request_Departments
+	//	*Request_Relations
+	//	*Request_FriendList
+	//	*Request_Devices
+	//	*Request_ApiKeys
+	//	*Request_Webhooks
+	//	*Request_RequestState
+	//	*Request_PeopleChanged
 	//	*Request_Statuses
 	//	*Request_SessionLive
 	//	*Request_Lives
@@ -165,6 +173,15 @@ type Request struct {
 	//	*Request_History
 	//	*Request_ByIds
 	//	*Request_Head
+	//	*Request_GroupState
+	//	*Request_GroupList
+	//	*Request_Sync
+	//	*Request_Receipts
+	//	*Request_Blocks
+	//	*Request_Files
+	//	*Request_Edits
+	//	*Request_Pushes
+	//	*Request_UnreadTotals
 	Body          isRequest_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -282,6 +299,78 @@ func (x *Request) GetNameState() *NameState {
 	return nil
 }
 
+func (x *Request) GetDepartments() *Departments {
+	if x != nil {
+		if x, ok := x.Body.(*Request_Departments); ok {
+			return x.Departments
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetRelations() *Relations {
+	if x != nil {
+		if x, ok := x.Body.(*Request_Relations); ok {
+			return x.Relations
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetFriendList() *FriendList {
+	if x != nil {
+		if x, ok := x.Body.(*Request_FriendList); ok {
+			return x.FriendList
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetDevices() *Devices {
+	if x != nil {
+		if x, ok := x.Body.(*Request_Devices); ok {
+			return x.Devices
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetApiKeys() *ApiKeys {
+	if x != nil {
+		if x, ok := x.Body.(*Request_ApiKeys); ok {
+			return x.ApiKeys
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetWebhooks() *Webhooks {
+	if x != nil {
+		if x, ok := x.Body.(*Request_Webhooks); ok {
+			return x.Webhooks
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetRequestState() *RequestState {
+	if x != nil {
+		if x, ok := x.Body.(*Request_RequestState); ok {
+			return x.RequestState
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetPeopleChanged() *PeopleChanged {
+	if x != nil {
+		if x, ok := x.Body.(*Request_PeopleChanged); ok {
+			return x.PeopleChanged
+		}
+	}
+	return nil
+}
+
 func (x *Request) GetStatuses() *Statuses {
 	if x != nil {
 		if x, ok := x.Body.(*Request_Statuses); ok {
@@ -363,6 +452,87 @@ func (x *Request) GetHead() *Head {
 	return nil
 }
 
+func (x *Request) GetGroupState() *GroupState {
+	if x != nil {
+		if x, ok := x.Body.(*Request_GroupState); ok {
+			return x.GroupState
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetGroupList() *GroupList {
+	if x != nil {
+		if x, ok := x.Body.(*Request_GroupList); ok {
+			return x.GroupList
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetSync() *Sync {
+	if x != nil {
+		if x, ok := x.Body.(*Request_Sync); ok {
+			return x.Sync
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetReceipts() *Receipts {
+	if x != nil {
+		if x, ok := x.Body.(*Request_Receipts); ok {
+			return x.Receipts
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetBlocks() *Blocks {
+	if x != nil {
+		if x, ok := x.Body.(*Request_Blocks); ok {
+			return x.Blocks
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetFiles() *Files {
+	if x != nil {
+		if x, ok := x.Body.(*Request_Files); ok {
+			return x.Files
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetEdits() *Edits {
+	if x != nil {
+		if x, ok := x.Body.(*Request_Edits); ok {
+			return x.Edits
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetPushes() *Pushes {
+	if x != nil {
+		if x, ok := x.Body.(*Request_Pushes); ok {
+			return x.Pushes
+		}
+	}
+	return nil
+}
+
+func (x *Request) GetUnreadTotals() *UnreadTotals {
+	if x != nil {
+		if x, ok := x.Body.(*Request_UnreadTotals); ok {
+			return x.UnreadTotals
+		}
+	}
+	return nil
+}
+
 type isRequest_Body interface {
 	isRequest_Body()
 }
@@ -390,6 +560,38 @@ type Request_AccountList struct {
 
 type Request_NameState struct {
 	NameState *NameState `protobuf:"bytes,15,opt,name=name_state,json=nameState,proto3,oneof"`
+}
+
+type Request_Departments struct {
+	Departments *Departments `protobuf:"bytes,16,opt,name=departments,proto3,oneof"`
+}
+
+type Request_Relations struct {
+	Relations *Relations `protobuf:"bytes,17,opt,name=relations,proto3,oneof"`
+}
+
+type Request_FriendList struct {
+	FriendList *FriendList `protobuf:"bytes,18,opt,name=friend_list,json=friendList,proto3,oneof"`
+}
+
+type Request_Devices struct {
+	Devices *Devices `protobuf:"bytes,19,opt,name=devices,proto3,oneof"`
+}
+
+type Request_ApiKeys struct {
+	ApiKeys *ApiKeys `protobuf:"bytes,20,opt,name=api_keys,json=apiKeys,proto3,oneof"`
+}
+
+type Request_Webhooks struct {
+	Webhooks *Webhooks `protobuf:"bytes,21,opt,name=webhooks,proto3,oneof"`
+}
+
+type Request_RequestState struct {
+	RequestState *RequestState `protobuf:"bytes,22,opt,name=request_state,json=requestState,proto3,oneof"`
+}
+
+type Request_PeopleChanged struct {
+	PeopleChanged *PeopleChanged `protobuf:"bytes,23,opt,name=people_changed,json=peopleChanged,proto3,oneof"`
 }
 
 type Request_Statuses struct {
@@ -430,6 +632,42 @@ type Request_Head struct {
 	Head *Head `protobuf:"bytes,53,opt,name=head,proto3,oneof"`
 }
 
+type Request_GroupState struct {
+	GroupState *GroupState `protobuf:"bytes,54,opt,name=group_state,json=groupState,proto3,oneof"`
+}
+
+type Request_GroupList struct {
+	GroupList *GroupList `protobuf:"bytes,55,opt,name=group_list,json=groupList,proto3,oneof"`
+}
+
+type Request_Sync struct {
+	Sync *Sync `protobuf:"bytes,56,opt,name=sync,proto3,oneof"`
+}
+
+type Request_Receipts struct {
+	Receipts *Receipts `protobuf:"bytes,57,opt,name=receipts,proto3,oneof"`
+}
+
+type Request_Blocks struct {
+	Blocks *Blocks `protobuf:"bytes,58,opt,name=blocks,proto3,oneof"`
+}
+
+type Request_Files struct {
+	Files *Files `protobuf:"bytes,59,opt,name=files,proto3,oneof"`
+}
+
+type Request_Edits struct {
+	Edits *Edits `protobuf:"bytes,60,opt,name=edits,proto3,oneof"`
+}
+
+type Request_Pushes struct {
+	Pushes *Pushes `protobuf:"bytes,61,opt,name=pushes,proto3,oneof"`
+}
+
+type Request_UnreadTotals struct {
+	UnreadTotals *UnreadTotals `protobuf:"bytes,62,opt,name=unread_totals,json=unreadTotals,proto3,oneof"`
+}
+
 func (*Request_AccountByName) isRequest_Body() {}
 
 func (*Request_Accounts) isRequest_Body() {}
@@ -441,6 +679,22 @@ func (*Request_Friends) isRequest_Body() {}
 func (*Request_AccountList) isRequest_Body() {}
 
 func (*Request_NameState) isRequest_Body() {}
+
+func (*Request_Departments) isRequest_Body() {}
+
+func (*Request_Relations) isRequest_Body() {}
+
+func (*Request_FriendList) isRequest_Body() {}
+
+func (*Request_Devices) isRequest_Body() {}
+
+func (*Request_ApiKeys) isRequest_Body() {}
+
+func (*Request_Webhooks) isRequest_Body() {}
+
+func (*Request_RequestState) isRequest_Body() {}
+
+func (*Request_PeopleChanged) isRequest_Body() {}
 
 func (*Request_Statuses) isRequest_Body() {}
 
@@ -460,17 +714,45 @@ func (*Request_ByIds) isRequest_Body() {}
 
 func (*Request_Head) isRequest_Body() {}
 
+func (*Request_GroupState) isRequest_Body() {}
+
+func (*Request_GroupList) isRequest_Body() {}
+
+func (*Request_Sync) isRequest_Body() {}
+
+func (*Request_Receipts) isRequest_Body() {}
+
+func (*Request_Blocks) isRequest_Body() {}
+
+func (*Request_Files) isRequest_Body() {}
+
+func (*Request_Edits) isRequest_Body() {}
+
+func (*Request_Pushes) isRequest_Body() {}
+
+func (*Request_UnreadTotals) isRequest_Body() {}
+
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Code  Code                   `protobuf:"varint,1,opt,name=code,proto3,enum=godwit.query.Code" json:"code,omitempty"`
 	Error string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
 	At    []*AtLeast             `protobuf:"bytes,3,rep,name=at,proto3" json:"at,omitempty"` // position of each view that answered
+	// Streams whose part did not fit into one message with the others: to be asked again.
+	Rest []uint32 `protobuf:"varint,4,rep,packed,name=rest,proto3" json:"rest,omitempty"`
 	// Types that are valid to be assigned to Body:
 	//
 	//	*Answer_Account
 	//	*Answer_Accounts
 	//	*Answer_Friends
 	//	*Answer_NameState
+	//	*Answer_Departments
+	//	*Answer_Relations
+	//	*Answer_FriendList
+	//	*Answer_Devices
+	//	*Answer_ApiKeys
+	//	*Answer_Webhooks
+	//	*Answer_RequestState
+	//	*Answer_PeopleChanged
 	//	*Answer_Statuses
 	//	*Answer_SessionLive
 	//	*Answer_Lives
@@ -479,6 +761,15 @@ type Answer struct {
 	//	*Answer_Lists
 	//	*Answer_Messages
 	//	*Answer_Head
+	//	*Answer_Group
+	//	*Answer_GroupList
+	//	*Answer_Sync
+	//	*Answer_Receipts
+	//	*Answer_Users
+	//	*Answer_Files
+	//	*Answer_Edits
+	//	*Answer_Pushes
+	//	*Answer_UnreadTotals
 	Body          isAnswer_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -535,6 +826,13 @@ func (x *Answer) GetAt() []*AtLeast {
 	return nil
 }
 
+func (x *Answer) GetRest() []uint32 {
+	if x != nil {
+		return x.Rest
+	}
+	return nil
+}
+
 func (x *Answer) GetBody() isAnswer_Body {
 	if x != nil {
 		return x.Body
@@ -573,6 +871,78 @@ func (x *Answer) GetNameState() *NameStateAnswer {
 	if x != nil {
 		if x, ok := x.Body.(*Answer_NameState); ok {
 			return x.NameState
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetDepartments() *DepartmentsAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Departments); ok {
+			return x.Departments
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetRelations() *RelationsAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Relations); ok {
+			return x.Relations
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetFriendList() *FriendListAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_FriendList); ok {
+			return x.FriendList
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetDevices() *DevicesAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Devices); ok {
+			return x.Devices
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetApiKeys() *ApiKeysAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_ApiKeys); ok {
+			return x.ApiKeys
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetWebhooks() *WebhooksAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Webhooks); ok {
+			return x.Webhooks
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetRequestState() *RequestStateAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_RequestState); ok {
+			return x.RequestState
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetPeopleChanged() *PeopleChangedAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_PeopleChanged); ok {
+			return x.PeopleChanged
 		}
 	}
 	return nil
@@ -650,6 +1020,87 @@ func (x *Answer) GetHead() *HeadAnswer {
 	return nil
 }
 
+func (x *Answer) GetGroup() *GroupAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Group); ok {
+			return x.Group
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetGroupList() *GroupListAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_GroupList); ok {
+			return x.GroupList
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetSync() *SyncAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Sync); ok {
+			return x.Sync
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetReceipts() *ReceiptsAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Receipts); ok {
+			return x.Receipts
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetUsers() *UsersAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Users); ok {
+			return x.Users
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetFiles() *FilesAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Files); ok {
+			return x.Files
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetEdits() *EditsAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Edits); ok {
+			return x.Edits
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetPushes() *PushesAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_Pushes); ok {
+			return x.Pushes
+		}
+	}
+	return nil
+}
+
+func (x *Answer) GetUnreadTotals() *UnreadTotalsAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*Answer_UnreadTotals); ok {
+			return x.UnreadTotals
+		}
+	}
+	return nil
+}
+
 type isAnswer_Body interface {
 	isAnswer_Body()
 }
@@ -668,6 +1119,38 @@ type Answer_Friends struct {
 
 type Answer_NameState struct {
 	NameState *NameStateAnswer `protobuf:"bytes,15,opt,name=name_state,json=nameState,proto3,oneof"`
+}
+
+type Answer_Departments struct {
+	Departments *DepartmentsAnswer `protobuf:"bytes,16,opt,name=departments,proto3,oneof"`
+}
+
+type Answer_Relations struct {
+	Relations *RelationsAnswer `protobuf:"bytes,17,opt,name=relations,proto3,oneof"`
+}
+
+type Answer_FriendList struct {
+	FriendList *FriendListAnswer `protobuf:"bytes,18,opt,name=friend_list,json=friendList,proto3,oneof"`
+}
+
+type Answer_Devices struct {
+	Devices *DevicesAnswer `protobuf:"bytes,19,opt,name=devices,proto3,oneof"`
+}
+
+type Answer_ApiKeys struct {
+	ApiKeys *ApiKeysAnswer `protobuf:"bytes,20,opt,name=api_keys,json=apiKeys,proto3,oneof"`
+}
+
+type Answer_Webhooks struct {
+	Webhooks *WebhooksAnswer `protobuf:"bytes,21,opt,name=webhooks,proto3,oneof"`
+}
+
+type Answer_RequestState struct {
+	RequestState *RequestStateAnswer `protobuf:"bytes,22,opt,name=request_state,json=requestState,proto3,oneof"`
+}
+
+type Answer_PeopleChanged struct {
+	PeopleChanged *PeopleChangedAnswer `protobuf:"bytes,23,opt,name=people_changed,json=peopleChanged,proto3,oneof"`
 }
 
 type Answer_Statuses struct {
@@ -702,6 +1185,42 @@ type Answer_Head struct {
 	Head *HeadAnswer `protobuf:"bytes,53,opt,name=head,proto3,oneof"`
 }
 
+type Answer_Group struct {
+	Group *GroupAnswer `protobuf:"bytes,54,opt,name=group,proto3,oneof"`
+}
+
+type Answer_GroupList struct {
+	GroupList *GroupListAnswer `protobuf:"bytes,55,opt,name=group_list,json=groupList,proto3,oneof"`
+}
+
+type Answer_Sync struct {
+	Sync *SyncAnswer `protobuf:"bytes,56,opt,name=sync,proto3,oneof"`
+}
+
+type Answer_Receipts struct {
+	Receipts *ReceiptsAnswer `protobuf:"bytes,57,opt,name=receipts,proto3,oneof"`
+}
+
+type Answer_Users struct {
+	Users *UsersAnswer `protobuf:"bytes,58,opt,name=users,proto3,oneof"` // Blocks
+}
+
+type Answer_Files struct {
+	Files *FilesAnswer `protobuf:"bytes,59,opt,name=files,proto3,oneof"`
+}
+
+type Answer_Edits struct {
+	Edits *EditsAnswer `protobuf:"bytes,60,opt,name=edits,proto3,oneof"`
+}
+
+type Answer_Pushes struct {
+	Pushes *PushesAnswer `protobuf:"bytes,61,opt,name=pushes,proto3,oneof"`
+}
+
+type Answer_UnreadTotals struct {
+	UnreadTotals *UnreadTotalsAnswer `protobuf:"bytes,62,opt,name=unread_totals,json=unreadTotals,proto3,oneof"`
+}
+
 func (*Answer_Account) isAnswer_Body() {}
 
 func (*Answer_Accounts) isAnswer_Body() {}
@@ -709,6 +1228,22 @@ func (*Answer_Accounts) isAnswer_Body() {}
 func (*Answer_Friends) isAnswer_Body() {}
 
 func (*Answer_NameState) isAnswer_Body() {}
+
+func (*Answer_Departments) isAnswer_Body() {}
+
+func (*Answer_Relations) isAnswer_Body() {}
+
+func (*Answer_FriendList) isAnswer_Body() {}
+
+func (*Answer_Devices) isAnswer_Body() {}
+
+func (*Answer_ApiKeys) isAnswer_Body() {}
+
+func (*Answer_Webhooks) isAnswer_Body() {}
+
+func (*Answer_RequestState) isAnswer_Body() {}
+
+func (*Answer_PeopleChanged) isAnswer_Body() {}
 
 func (*Answer_Statuses) isAnswer_Body() {}
 
@@ -725,6 +1260,24 @@ func (*Answer_Lists) isAnswer_Body() {}
 func (*Answer_Messages) isAnswer_Body() {}
 
 func (*Answer_Head) isAnswer_Body() {}
+
+func (*Answer_Group) isAnswer_Body() {}
+
+func (*Answer_GroupList) isAnswer_Body() {}
+
+func (*Answer_Sync) isAnswer_Body() {}
+
+func (*Answer_Receipts) isAnswer_Body() {}
+
+func (*Answer_Users) isAnswer_Body() {}
+
+func (*Answer_Files) isAnswer_Body() {}
+
+func (*Answer_Edits) isAnswer_Body() {}
+
+func (*Answer_Pushes) isAnswer_Body() {}
+
+func (*Answer_UnreadTotals) isAnswer_Body() {}
 
 // Account is a person as the people view knows it.
 type Account struct {
@@ -744,6 +1297,9 @@ type Account struct {
 	Disabled            bool                   `protobuf:"varint,13,opt,name=disabled,proto3" json:"disabled,omitempty"`
 	Updated             uint32                 `protobuf:"varint,14,opt,name=updated,proto3" json:"updated,omitempty"`                                                    // fold time, Unix seconds, strictly growing per record
 	CredentialsSequence uint64                 `protobuf:"varint,15,opt,name=credentials_sequence,json=credentialsSequence,proto3" json:"credentials_sequence,omitempty"` // position of the last password change or disabling
+	PushShield          bool                   `protobuf:"varint,16,opt,name=push_shield,json=pushShield,proto3" json:"push_shield,omitempty"`
+	DeviceType          uint32                 `protobuf:"varint,17,opt,name=device_type,json=deviceType,proto3" json:"device_type,omitempty"` // only as stored and in DevicesAnswer: of the phone that takes pushes
+	DeviceToken         string                 `protobuf:"bytes,18,opt,name=device_token,json=deviceToken,proto3" json:"device_token,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -881,6 +1437,27 @@ func (x *Account) GetCredentialsSequence() uint64 {
 		return x.CredentialsSequence
 	}
 	return 0
+}
+
+func (x *Account) GetPushShield() bool {
+	if x != nil {
+		return x.PushShield
+	}
+	return false
+}
+
+func (x *Account) GetDeviceType() uint32 {
+	if x != nil {
+		return x.DeviceType
+	}
+	return 0
+}
+
+func (x *Account) GetDeviceToken() string {
+	if x != nil {
+		return x.DeviceToken
+	}
+	return ""
 }
 
 type AccountByName struct {
@@ -1076,10 +1653,13 @@ func (x *AccountsAnswer) GetMore() bool {
 }
 
 // AccountsChanged: accounts with updated greater than since, oldest change first.
+// With of only this user and the friends of his, for whom becoming a friend is a change;
+// who is a friend no more is given with employment 3, as one who has left.
 type AccountsChanged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Since         uint32                 `protobuf:"varint,1,opt,name=since,proto3" json:"since,omitempty"`
 	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Of            uint32                 `protobuf:"varint,3,opt,name=of,proto3" json:"of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1124,6 +1704,13 @@ func (x *AccountsChanged) GetSince() uint32 {
 func (x *AccountsChanged) GetLimit() uint32 {
 	if x != nil {
 		return x.Limit
+	}
+	return 0
+}
+
+func (x *AccountsChanged) GetOf() uint32 {
+	if x != nil {
+		return x.Of
 	}
 	return 0
 }
@@ -1366,6 +1953,1309 @@ func (x *NameStateAnswer) GetSubjectSequence() uint64 {
 	return 0
 }
 
+// Departments: those changed after since, oldest change first, deleted ones included.
+type Departments struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Since         uint32                 `protobuf:"varint,1,opt,name=since,proto3" json:"since,omitempty"`
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Departments) Reset() {
+	*x = Departments{}
+	mi := &file_schema_query_query_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Departments) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Departments) ProtoMessage() {}
+
+func (x *Departments) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Departments.ProtoReflect.Descriptor instead.
+func (*Departments) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Departments) GetSince() uint32 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Departments) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type Department struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Department    uint32                 `protobuf:"varint,1,opt,name=department,proto3" json:"department,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Priority      uint32                 `protobuf:"varint,3,opt,name=priority,proto3" json:"priority,omitempty"`
+	Parent        uint32                 `protobuf:"varint,4,opt,name=parent,proto3" json:"parent,omitempty"`
+	Deleted       bool                   `protobuf:"varint,5,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Updated       uint32                 `protobuf:"varint,6,opt,name=updated,proto3" json:"updated,omitempty"` // as Account.updated
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Department) Reset() {
+	*x = Department{}
+	mi := &file_schema_query_query_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Department) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Department) ProtoMessage() {}
+
+func (x *Department) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Department.ProtoReflect.Descriptor instead.
+func (*Department) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Department) GetDepartment() uint32 {
+	if x != nil {
+		return x.Department
+	}
+	return 0
+}
+
+func (x *Department) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Department) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *Department) GetParent() uint32 {
+	if x != nil {
+		return x.Parent
+	}
+	return 0
+}
+
+func (x *Department) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+func (x *Department) GetUpdated() uint32 {
+	if x != nil {
+		return x.Updated
+	}
+	return 0
+}
+
+type DepartmentsAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Departments   []*Department          `protobuf:"bytes,1,rep,name=departments,proto3" json:"departments,omitempty"`
+	Latest        uint32                 `protobuf:"varint,2,opt,name=latest,proto3" json:"latest,omitempty"` // value to ask with next time
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DepartmentsAnswer) Reset() {
+	*x = DepartmentsAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DepartmentsAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DepartmentsAnswer) ProtoMessage() {}
+
+func (x *DepartmentsAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DepartmentsAnswer.ProtoReflect.Descriptor instead.
+func (*DepartmentsAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *DepartmentsAnswer) GetDepartments() []*Department {
+	if x != nil {
+		return x.Departments
+	}
+	return nil
+}
+
+func (x *DepartmentsAnswer) GetLatest() uint32 {
+	if x != nil {
+		return x.Latest
+	}
+	return 0
+}
+
+func (x *DepartmentsAnswer) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// Relations: what one user is to others, and who they are. For permits and decisions.
+type Relations struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	Others        []uint32               `protobuf:"varint,2,rep,packed,name=others,proto3" json:"others,omitempty"`
+	Users         []uint32               `protobuf:"varint,3,rep,packed,name=users,proto3" json:"users,omitempty"` // instead of user: one for each of others
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Relations) Reset() {
+	*x = Relations{}
+	mi := &file_schema_query_query_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Relations) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Relations) ProtoMessage() {}
+
+func (x *Relations) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Relations.ProtoReflect.Descriptor instead.
+func (*Relations) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Relations) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *Relations) GetOthers() []uint32 {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
+
+func (x *Relations) GetUsers() []uint32 {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+type Relation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Other         uint32                 `protobuf:"varint,1,opt,name=other,proto3" json:"other,omitempty"`
+	Exists        bool                   `protobuf:"varint,2,opt,name=exists,proto3" json:"exists,omitempty"`
+	Disabled      bool                   `protobuf:"varint,3,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	Friends       bool                   `protobuf:"varint,4,opt,name=friends,proto3" json:"friends,omitempty"`
+	Outgoing      bool                   `protobuf:"varint,5,opt,name=outgoing,proto3" json:"outgoing,omitempty"` // user has asked other
+	Incoming      bool                   `protobuf:"varint,6,opt,name=incoming,proto3" json:"incoming,omitempty"` // other has asked user
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Relation) Reset() {
+	*x = Relation{}
+	mi := &file_schema_query_query_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Relation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Relation) ProtoMessage() {}
+
+func (x *Relation) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Relation.ProtoReflect.Descriptor instead.
+func (*Relation) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Relation) GetOther() uint32 {
+	if x != nil {
+		return x.Other
+	}
+	return 0
+}
+
+func (x *Relation) GetExists() bool {
+	if x != nil {
+		return x.Exists
+	}
+	return false
+}
+
+func (x *Relation) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+func (x *Relation) GetFriends() bool {
+	if x != nil {
+		return x.Friends
+	}
+	return false
+}
+
+func (x *Relation) GetOutgoing() bool {
+	if x != nil {
+		return x.Outgoing
+	}
+	return false
+}
+
+func (x *Relation) GetIncoming() bool {
+	if x != nil {
+		return x.Incoming
+	}
+	return false
+}
+
+type RelationsAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Relations     []*Relation            `protobuf:"bytes,1,rep,name=relations,proto3" json:"relations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelationsAnswer) Reset() {
+	*x = RelationsAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelationsAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelationsAnswer) ProtoMessage() {}
+
+func (x *RelationsAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelationsAnswer.ProtoReflect.Descriptor instead.
+func (*RelationsAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RelationsAnswer) GetRelations() []*Relation {
+	if x != nil {
+		return x.Relations
+	}
+	return nil
+}
+
+// FriendList: a user's friends and open requests.
+type FriendList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	LatestOnly    bool                   `protobuf:"varint,2,opt,name=latest_only,json=latestOnly,proto3" json:"latest_only,omitempty"` // the list is left out
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FriendList) Reset() {
+	*x = FriendList{}
+	mi := &file_schema_query_query_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FriendList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FriendList) ProtoMessage() {}
+
+func (x *FriendList) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FriendList.ProtoReflect.Descriptor instead.
+func (*FriendList) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *FriendList) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *FriendList) GetLatestOnly() bool {
+	if x != nil {
+		return x.LatestOnly
+	}
+	return false
+}
+
+type Friend struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	Friends       bool                   `protobuf:"varint,2,opt,name=friends,proto3" json:"friends,omitempty"`   // else a request
+	Outgoing      bool                   `protobuf:"varint,3,opt,name=outgoing,proto3" json:"outgoing,omitempty"` // request: the asker of this question made it
+	Text          string                 `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`          // of the request
+	Remark        string                 `protobuf:"bytes,5,opt,name=remark,proto3" json:"remark,omitempty"`
+	Since         uint32                 `protobuf:"varint,6,opt,name=since,proto3" json:"since,omitempty"` // Unix seconds of the friendship or request
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Friend) Reset() {
+	*x = Friend{}
+	mi := &file_schema_query_query_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Friend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Friend) ProtoMessage() {}
+
+func (x *Friend) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Friend.ProtoReflect.Descriptor instead.
+func (*Friend) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Friend) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *Friend) GetFriends() bool {
+	if x != nil {
+		return x.Friends
+	}
+	return false
+}
+
+func (x *Friend) GetOutgoing() bool {
+	if x != nil {
+		return x.Outgoing
+	}
+	return false
+}
+
+func (x *Friend) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Friend) GetRemark() string {
+	if x != nil {
+		return x.Remark
+	}
+	return ""
+}
+
+func (x *Friend) GetSince() uint32 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+type FriendListAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Friends       []*Friend              `protobuf:"bytes,1,rep,name=friends,proto3" json:"friends,omitempty"`
+	Latest        uint32                 `protobuf:"varint,2,opt,name=latest,proto3" json:"latest,omitempty"` // fold time of its newest change, as Account.updated; 0: never changed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FriendListAnswer) Reset() {
+	*x = FriendListAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FriendListAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FriendListAnswer) ProtoMessage() {}
+
+func (x *FriendListAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FriendListAnswer.ProtoReflect.Descriptor instead.
+func (*FriendListAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *FriendListAnswer) GetFriends() []*Friend {
+	if x != nil {
+		return x.Friends
+	}
+	return nil
+}
+
+func (x *FriendListAnswer) GetLatest() uint32 {
+	if x != nil {
+		return x.Latest
+	}
+	return 0
+}
+
+// Devices: where and when pushes may go.
+type Devices struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Users         []uint32               `protobuf:"varint,1,rep,packed,name=users,proto3" json:"users,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Devices) Reset() {
+	*x = Devices{}
+	mi := &file_schema_query_query_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Devices) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Devices) ProtoMessage() {}
+
+func (x *Devices) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Devices.ProtoReflect.Descriptor instead.
+func (*Devices) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Devices) GetUsers() []uint32 {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+type Device struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	Type          uint32                 `protobuf:"varint,2,opt,name=type,proto3" json:"type,omitempty"`  // ClientType of the token
+	Token         string                 `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"` // empty: none
+	PushShield    bool                   `protobuf:"varint,4,opt,name=push_shield,json=pushShield,proto3" json:"push_shield,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Device) Reset() {
+	*x = Device{}
+	mi := &file_schema_query_query_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Device) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Device) ProtoMessage() {}
+
+func (x *Device) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Device.ProtoReflect.Descriptor instead.
+func (*Device) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Device) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *Device) GetType() uint32 {
+	if x != nil {
+		return x.Type
+	}
+	return 0
+}
+
+func (x *Device) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *Device) GetPushShield() bool {
+	if x != nil {
+		return x.PushShield
+	}
+	return false
+}
+
+type DevicesAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Devices       []*Device              `protobuf:"bytes,1,rep,name=devices,proto3" json:"devices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DevicesAnswer) Reset() {
+	*x = DevicesAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DevicesAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DevicesAnswer) ProtoMessage() {}
+
+func (x *DevicesAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DevicesAnswer.ProtoReflect.Descriptor instead.
+func (*DevicesAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *DevicesAnswer) GetDevices() []*Device {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+type ApiKeys struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApiKeys) Reset() {
+	*x = ApiKeys{}
+	mi := &file_schema_query_query_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApiKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApiKeys) ProtoMessage() {}
+
+func (x *ApiKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApiKeys.ProtoReflect.Descriptor instead.
+func (*ApiKeys) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ApiKeys) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ApiKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Scopes        []string               `protobuf:"bytes,4,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	Expires       int64                  `protobuf:"varint,5,opt,name=expires,proto3" json:"expires,omitempty"`
+	Revoked       bool                   `protobuf:"varint,6,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	Added         int64                  `protobuf:"varint,7,opt,name=added,proto3" json:"added,omitempty"` // Unix milliseconds
+	By            string                 `protobuf:"bytes,8,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApiKey) Reset() {
+	*x = ApiKey{}
+	mi := &file_schema_query_query_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApiKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApiKey) ProtoMessage() {}
+
+func (x *ApiKey) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
+func (*ApiKey) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ApiKey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ApiKey) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *ApiKey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ApiKey) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *ApiKey) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *ApiKey) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
+func (x *ApiKey) GetAdded() int64 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *ApiKey) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+type ApiKeysAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []*ApiKey              `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApiKeysAnswer) Reset() {
+	*x = ApiKeysAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApiKeysAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApiKeysAnswer) ProtoMessage() {}
+
+func (x *ApiKeysAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApiKeysAnswer.ProtoReflect.Descriptor instead.
+func (*ApiKeysAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ApiKeysAnswer) GetKeys() []*ApiKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type Webhooks struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Webhooks) Reset() {
+	*x = Webhooks{}
+	mi := &file_schema_query_query_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Webhooks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Webhooks) ProtoMessage() {}
+
+func (x *Webhooks) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Webhooks.ProtoReflect.Descriptor instead.
+func (*Webhooks) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{29}
+}
+
+type Webhook struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Url           string                 `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	Secret        string                 `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`
+	Disabled      bool                   `protobuf:"varint,4,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	Added         int64                  `protobuf:"varint,5,opt,name=added,proto3" json:"added,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Webhook) Reset() {
+	*x = Webhook{}
+	mi := &file_schema_query_query_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Webhook) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Webhook) ProtoMessage() {}
+
+func (x *Webhook) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
+func (*Webhook) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Webhook) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Webhook) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Webhook) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *Webhook) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+func (x *Webhook) GetAdded() int64 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+type WebhooksAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Webhooks      []*Webhook             `protobuf:"bytes,1,rep,name=webhooks,proto3" json:"webhooks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhooksAnswer) Reset() {
+	*x = WebhooksAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhooksAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhooksAnswer) ProtoMessage() {}
+
+func (x *WebhooksAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhooksAnswer.ProtoReflect.Descriptor instead.
+func (*WebhooksAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *WebhooksAnswer) GetWebhooks() []*Webhook {
+	if x != nil {
+		return x.Webhooks
+	}
+	return nil
+}
+
+// RequestState: what came of the first event with a request (Event.request).
+type RequestState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Request       []byte                 `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestState) Reset() {
+	*x = RequestState{}
+	mi := &file_schema_query_query_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestState) ProtoMessage() {}
+
+func (x *RequestState) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestState.ProtoReflect.Descriptor instead.
+func (*RequestState) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *RequestState) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+type RequestStateAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Known         bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"`
+	Id            uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"` // the number it gave: person, department, group
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestStateAnswer) Reset() {
+	*x = RequestStateAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestStateAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestStateAnswer) ProtoMessage() {}
+
+func (x *RequestStateAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestStateAnswer.ProtoReflect.Descriptor instead.
+func (*RequestStateAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *RequestStateAnswer) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *RequestStateAnswer) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+// PeopleChanged: whether anything that a user is shown of people has changed after since, a
+// time as Account.updated; a time that has not come yet is as good as 0.
+type PeopleChanged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	Since         uint32                 `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"`
+	FriendsOnly   bool                   `protobuf:"varint,3,opt,name=friends_only,json=friendsOnly,proto3" json:"friends_only,omitempty"` // he is shown nobody but his friends
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeopleChanged) Reset() {
+	*x = PeopleChanged{}
+	mi := &file_schema_query_query_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeopleChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeopleChanged) ProtoMessage() {}
+
+func (x *PeopleChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeopleChanged.ProtoReflect.Descriptor instead.
+func (*PeopleChanged) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *PeopleChanged) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *PeopleChanged) GetSince() uint32 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *PeopleChanged) GetFriendsOnly() bool {
+	if x != nil {
+		return x.FriendsOnly
+	}
+	return false
+}
+
+type PeopleChangedAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Latest        uint32                 `protobuf:"varint,1,opt,name=latest,proto3" json:"latest,omitempty"` // of all changes; value to ask with next time
+	Directory     bool                   `protobuf:"varint,2,opt,name=directory,proto3" json:"directory,omitempty"`
+	Departments   bool                   `protobuf:"varint,3,opt,name=departments,proto3" json:"departments,omitempty"`
+	Friends       bool                   `protobuf:"varint,4,opt,name=friends,proto3" json:"friends,omitempty"` // his friends and open requests
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeopleChangedAnswer) Reset() {
+	*x = PeopleChangedAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeopleChangedAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeopleChangedAnswer) ProtoMessage() {}
+
+func (x *PeopleChangedAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeopleChangedAnswer.ProtoReflect.Descriptor instead.
+func (*PeopleChangedAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *PeopleChangedAnswer) GetLatest() uint32 {
+	if x != nil {
+		return x.Latest
+	}
+	return 0
+}
+
+func (x *PeopleChangedAnswer) GetDirectory() bool {
+	if x != nil {
+		return x.Directory
+	}
+	return false
+}
+
+func (x *PeopleChangedAnswer) GetDepartments() bool {
+	if x != nil {
+		return x.Departments
+	}
+	return false
+}
+
+func (x *PeopleChangedAnswer) GetFriends() bool {
+	if x != nil {
+		return x.Friends
+	}
+	return false
+}
+
 type Statuses struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Users         []uint32               `protobuf:"varint,1,rep,packed,name=users,proto3" json:"users,omitempty"`
@@ -1375,7 +3265,7 @@ type Statuses struct {
 
 func (x *Statuses) Reset() {
 	*x = Statuses{}
-	mi := &file_schema_query_query_proto_msgTypes[14]
+	mi := &file_schema_query_query_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +3277,7 @@ func (x *Statuses) String() string {
 func (*Statuses) ProtoMessage() {}
 
 func (x *Statuses) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[14]
+	mi := &file_schema_query_query_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +3290,7 @@ func (x *Statuses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Statuses.ProtoReflect.Descriptor instead.
 func (*Statuses) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{14}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Statuses) GetUsers() []uint32 {
@@ -1420,7 +3310,7 @@ type StatusesAnswer struct {
 
 func (x *StatusesAnswer) Reset() {
 	*x = StatusesAnswer{}
-	mi := &file_schema_query_query_proto_msgTypes[15]
+	mi := &file_schema_query_query_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +3322,7 @@ func (x *StatusesAnswer) String() string {
 func (*StatusesAnswer) ProtoMessage() {}
 
 func (x *StatusesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[15]
+	mi := &file_schema_query_query_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +3335,7 @@ func (x *StatusesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusesAnswer.ProtoReflect.Descriptor instead.
 func (*StatusesAnswer) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{15}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StatusesAnswer) GetDesktopOnline() []bool {
@@ -1472,7 +3362,7 @@ type SessionLive struct {
 
 func (x *SessionLive) Reset() {
 	*x = SessionLive{}
-	mi := &file_schema_query_query_proto_msgTypes[16]
+	mi := &file_schema_query_query_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +3374,7 @@ func (x *SessionLive) String() string {
 func (*SessionLive) ProtoMessage() {}
 
 func (x *SessionLive) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[16]
+	mi := &file_schema_query_query_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +3387,7 @@ func (x *SessionLive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionLive.ProtoReflect.Descriptor instead.
 func (*SessionLive) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{16}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SessionLive) GetSession() []byte {
@@ -1523,7 +3413,7 @@ type SessionLiveAnswer struct {
 
 func (x *SessionLiveAnswer) Reset() {
 	*x = SessionLiveAnswer{}
-	mi := &file_schema_query_query_proto_msgTypes[17]
+	mi := &file_schema_query_query_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +3425,7 @@ func (x *SessionLiveAnswer) String() string {
 func (*SessionLiveAnswer) ProtoMessage() {}
 
 func (x *SessionLiveAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[17]
+	mi := &file_schema_query_query_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +3438,7 @@ func (x *SessionLiveAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionLiveAnswer.ProtoReflect.Descriptor instead.
 func (*SessionLiveAnswer) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{17}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SessionLiveAnswer) GetLive() bool {
@@ -1566,7 +3456,7 @@ type Lives struct {
 
 func (x *Lives) Reset() {
 	*x = Lives{}
-	mi := &file_schema_query_query_proto_msgTypes[18]
+	mi := &file_schema_query_query_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +3468,7 @@ func (x *Lives) String() string {
 func (*Lives) ProtoMessage() {}
 
 func (x *Lives) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[18]
+	mi := &file_schema_query_query_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +3481,7 @@ func (x *Lives) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lives.ProtoReflect.Descriptor instead.
 func (*Lives) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{18}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{40}
 }
 
 type Life struct {
@@ -1607,7 +3497,7 @@ type Life struct {
 
 func (x *Life) Reset() {
 	*x = Life{}
-	mi := &file_schema_query_query_proto_msgTypes[19]
+	mi := &file_schema_query_query_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +3509,7 @@ func (x *Life) String() string {
 func (*Life) ProtoMessage() {}
 
 func (x *Life) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[19]
+	mi := &file_schema_query_query_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +3522,7 @@ func (x *Life) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Life.ProtoReflect.Descriptor instead.
 func (*Life) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{19}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Life) GetLife() []byte {
@@ -1679,7 +3569,7 @@ type LivesAnswer struct {
 
 func (x *LivesAnswer) Reset() {
 	*x = LivesAnswer{}
-	mi := &file_schema_query_query_proto_msgTypes[20]
+	mi := &file_schema_query_query_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +3581,7 @@ func (x *LivesAnswer) String() string {
 func (*LivesAnswer) ProtoMessage() {}
 
 func (x *LivesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[20]
+	mi := &file_schema_query_query_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +3594,7 @@ func (x *LivesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LivesAnswer.ProtoReflect.Descriptor instead.
 func (*LivesAnswer) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{20}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *LivesAnswer) GetLives() []*Life {
@@ -1723,7 +3613,7 @@ type SessionsOf struct {
 
 func (x *SessionsOf) Reset() {
 	*x = SessionsOf{}
-	mi := &file_schema_query_query_proto_msgTypes[21]
+	mi := &file_schema_query_query_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +3625,7 @@ func (x *SessionsOf) String() string {
 func (*SessionsOf) ProtoMessage() {}
 
 func (x *SessionsOf) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[21]
+	mi := &file_schema_query_query_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +3638,7 @@ func (x *SessionsOf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionsOf.ProtoReflect.Descriptor instead.
 func (*SessionsOf) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{21}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SessionsOf) GetUser() uint32 {
@@ -1774,7 +3664,7 @@ type SessionRow struct {
 
 func (x *SessionRow) Reset() {
 	*x = SessionRow{}
-	mi := &file_schema_query_query_proto_msgTypes[22]
+	mi := &file_schema_query_query_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1786,7 +3676,7 @@ func (x *SessionRow) String() string {
 func (*SessionRow) ProtoMessage() {}
 
 func (x *SessionRow) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[22]
+	mi := &file_schema_query_query_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1799,7 +3689,7 @@ func (x *SessionRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRow.ProtoReflect.Descriptor instead.
 func (*SessionRow) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{22}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SessionRow) GetSession() []byte {
@@ -1867,7 +3757,7 @@ type SessionsOfAnswer struct {
 
 func (x *SessionsOfAnswer) Reset() {
 	*x = SessionsOfAnswer{}
-	mi := &file_schema_query_query_proto_msgTypes[23]
+	mi := &file_schema_query_query_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1879,7 +3769,7 @@ func (x *SessionsOfAnswer) String() string {
 func (*SessionsOfAnswer) ProtoMessage() {}
 
 func (x *SessionsOfAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[23]
+	mi := &file_schema_query_query_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1892,7 +3782,7 @@ func (x *SessionsOfAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionsOfAnswer.ProtoReflect.Descriptor instead.
 func (*SessionsOfAnswer) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{23}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SessionsOfAnswer) GetSessions() []*SessionRow {
@@ -1910,7 +3800,7 @@ type PresenceTotals struct {
 
 func (x *PresenceTotals) Reset() {
 	*x = PresenceTotals{}
-	mi := &file_schema_query_query_proto_msgTypes[24]
+	mi := &file_schema_query_query_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1922,7 +3812,7 @@ func (x *PresenceTotals) String() string {
 func (*PresenceTotals) ProtoMessage() {}
 
 func (x *PresenceTotals) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[24]
+	mi := &file_schema_query_query_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1935,7 +3825,7 @@ func (x *PresenceTotals) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PresenceTotals.ProtoReflect.Descriptor instead.
 func (*PresenceTotals) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{24}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{46}
 }
 
 type PresenceTotalsAnswer struct {
@@ -1949,7 +3839,7 @@ type PresenceTotalsAnswer struct {
 
 func (x *PresenceTotalsAnswer) Reset() {
 	*x = PresenceTotalsAnswer{}
-	mi := &file_schema_query_query_proto_msgTypes[25]
+	mi := &file_schema_query_query_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +3851,7 @@ func (x *PresenceTotalsAnswer) String() string {
 func (*PresenceTotalsAnswer) ProtoMessage() {}
 
 func (x *PresenceTotalsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[25]
+	mi := &file_schema_query_query_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +3864,7 @@ func (x *PresenceTotalsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PresenceTotalsAnswer.ProtoReflect.Descriptor instead.
 func (*PresenceTotalsAnswer) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{25}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PresenceTotalsAnswer) GetSessions() uint32 {
@@ -2012,7 +3902,7 @@ type Lists struct {
 
 func (x *Lists) Reset() {
 	*x = Lists{}
-	mi := &file_schema_query_query_proto_msgTypes[26]
+	mi := &file_schema_query_query_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2024,7 +3914,7 @@ func (x *Lists) String() string {
 func (*Lists) ProtoMessage() {}
 
 func (x *Lists) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[26]
+	mi := &file_schema_query_query_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2037,7 +3927,7 @@ func (x *Lists) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lists.ProtoReflect.Descriptor instead.
 func (*Lists) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{26}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Lists) GetUser() uint32 {
@@ -2082,13 +3972,14 @@ type ListEntry struct {
 	Cursor        uint32                 `protobuf:"varint,3,opt,name=cursor,proto3" json:"cursor,omitempty"` // unread = head - cursor
 	Updated       uint32                 `protobuf:"varint,4,opt,name=updated,proto3" json:"updated,omitempty"`
 	Latest        *Message               `protobuf:"bytes,5,opt,name=latest,proto3" json:"latest,omitempty"`
+	Shielded      bool                   `protobuf:"varint,6,opt,name=shielded,proto3" json:"shielded,omitempty"` // a group's pushes are muted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListEntry) Reset() {
 	*x = ListEntry{}
-	mi := &file_schema_query_query_proto_msgTypes[27]
+	mi := &file_schema_query_query_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +3991,7 @@ func (x *ListEntry) String() string {
 func (*ListEntry) ProtoMessage() {}
 
 func (x *ListEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[27]
+	mi := &file_schema_query_query_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +4004,7 @@ func (x *ListEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntry.ProtoReflect.Descriptor instead.
 func (*ListEntry) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{27}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListEntry) GetConversation() []byte {
@@ -2151,6 +4042,13 @@ func (x *ListEntry) GetLatest() *Message {
 	return nil
 }
 
+func (x *ListEntry) GetShielded() bool {
+	if x != nil {
+		return x.Shielded
+	}
+	return false
+}
+
 type ListsAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entries       []*ListEntry           `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -2160,7 +4058,7 @@ type ListsAnswer struct {
 
 func (x *ListsAnswer) Reset() {
 	*x = ListsAnswer{}
-	mi := &file_schema_query_query_proto_msgTypes[28]
+	mi := &file_schema_query_query_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2172,7 +4070,7 @@ func (x *ListsAnswer) String() string {
 func (*ListsAnswer) ProtoMessage() {}
 
 func (x *ListsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[28]
+	mi := &file_schema_query_query_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +4083,7 @@ func (x *ListsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListsAnswer.ProtoReflect.Descriptor instead.
 func (*ListsAnswer) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{28}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListsAnswer) GetEntries() []*ListEntry {
@@ -2208,7 +4106,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_schema_query_query_proto_msgTypes[29]
+	mi := &file_schema_query_query_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2220,7 +4118,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[29]
+	mi := &file_schema_query_query_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2233,7 +4131,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{29}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *History) GetConversation() []byte {
@@ -2283,7 +4181,7 @@ type ByIds struct {
 
 func (x *ByIds) Reset() {
 	*x = ByIds{}
-	mi := &file_schema_query_query_proto_msgTypes[30]
+	mi := &file_schema_query_query_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2295,7 +4193,7 @@ func (x *ByIds) String() string {
 func (*ByIds) ProtoMessage() {}
 
 func (x *ByIds) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[30]
+	mi := &file_schema_query_query_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2308,7 +4206,7 @@ func (x *ByIds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ByIds.ProtoReflect.Descriptor instead.
 func (*ByIds) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{30}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ByIds) GetConversation() []byte {
@@ -2340,19 +4238,23 @@ func (x *ByIds) GetMaxBytes() uint32 {
 }
 
 type Message struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	From          uint32                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
-	Created       uint32                 `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
-	Type          uint32                 `protobuf:"varint,4,opt,name=type,proto3" json:"type,omitempty"`
-	Body          []byte                 `protobuf:"bytes,5,opt,name=body,proto3" json:"body,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Id              uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	From            uint32                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	Created         uint32                 `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
+	Type            uint32                 `protobuf:"varint,4,opt,name=type,proto3" json:"type,omitempty"`
+	Body            []byte                 `protobuf:"bytes,5,opt,name=body,proto3" json:"body,omitempty"`
+	Recalled        bool                   `protobuf:"varint,6,opt,name=recalled,proto3" json:"recalled,omitempty"`                                       // the body is empty
+	Edits           uint32                 `protobuf:"varint,7,opt,name=edits,proto3" json:"edits,omitempty"`                                             // how often it was edited
+	Missing         bool                   `protobuf:"varint,8,opt,name=missing,proto3" json:"missing,omitempty"`                                         // lost before an import; the body is empty
+	ClientMessageId []byte                 `protobuf:"bytes,9,opt,name=client_message_id,json=clientMessageId,proto3" json:"client_message_id,omitempty"` // only where it was given
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_schema_query_query_proto_msgTypes[31]
+	mi := &file_schema_query_query_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2364,7 +4266,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[31]
+	mi := &file_schema_query_query_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2377,7 +4279,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{31}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Message) GetId() uint32 {
@@ -2415,6 +4317,34 @@ func (x *Message) GetBody() []byte {
 	return nil
 }
 
+func (x *Message) GetRecalled() bool {
+	if x != nil {
+		return x.Recalled
+	}
+	return false
+}
+
+func (x *Message) GetEdits() uint32 {
+	if x != nil {
+		return x.Edits
+	}
+	return 0
+}
+
+func (x *Message) GetMissing() bool {
+	if x != nil {
+		return x.Missing
+	}
+	return false
+}
+
+func (x *Message) GetClientMessageId() []byte {
+	if x != nil {
+		return x.ClientMessageId
+	}
+	return nil
+}
+
 type MessagesAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Messages      []*Message             `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
@@ -2424,7 +4354,7 @@ type MessagesAnswer struct {
 
 func (x *MessagesAnswer) Reset() {
 	*x = MessagesAnswer{}
-	mi := &file_schema_query_query_proto_msgTypes[32]
+	mi := &file_schema_query_query_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +4366,7 @@ func (x *MessagesAnswer) String() string {
 func (*MessagesAnswer) ProtoMessage() {}
 
 func (x *MessagesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[32]
+	mi := &file_schema_query_query_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +4379,7 @@ func (x *MessagesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessagesAnswer.ProtoReflect.Descriptor instead.
 func (*MessagesAnswer) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{32}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *MessagesAnswer) GetMessages() []*Message {
@@ -2469,7 +4399,7 @@ type Head struct {
 
 func (x *Head) Reset() {
 	*x = Head{}
-	mi := &file_schema_query_query_proto_msgTypes[33]
+	mi := &file_schema_query_query_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +4411,7 @@ func (x *Head) String() string {
 func (*Head) ProtoMessage() {}
 
 func (x *Head) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[33]
+	mi := &file_schema_query_query_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +4424,7 @@ func (x *Head) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Head.ProtoReflect.Descriptor instead.
 func (*Head) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{33}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Head) GetConversation() []byte {
@@ -2521,7 +4451,7 @@ type HeadAnswer struct {
 
 func (x *HeadAnswer) Reset() {
 	*x = HeadAnswer{}
-	mi := &file_schema_query_query_proto_msgTypes[34]
+	mi := &file_schema_query_query_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2533,7 +4463,7 @@ func (x *HeadAnswer) String() string {
 func (*HeadAnswer) ProtoMessage() {}
 
 func (x *HeadAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_schema_query_query_proto_msgTypes[34]
+	mi := &file_schema_query_query_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2546,7 +4476,7 @@ func (x *HeadAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeadAnswer.ProtoReflect.Descriptor instead.
 func (*HeadAnswer) Descriptor() ([]byte, []int) {
-	return file_schema_query_query_proto_rawDescGZIP(), []int{34}
+	return file_schema_query_query_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *HeadAnswer) GetHead() uint32 {
@@ -2563,6 +4493,1559 @@ func (x *HeadAnswer) GetCursor() uint32 {
 	return 0
 }
 
+// GroupState: a group as a decision or an answer needs it. With at it is as it was after the
+// record at that position, with who came and went by it.
+type GroupState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	User          uint32                 `protobuf:"varint,2,opt,name=user,proto3" json:"user,omitempty"`       // whose membership is asked for; 0: nobody's
+	Members       bool                   `protobuf:"varint,3,opt,name=members,proto3" json:"members,omitempty"` // list them
+	At            uint64                 `protobuf:"varint,4,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupState) Reset() {
+	*x = GroupState{}
+	mi := &file_schema_query_query_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupState) ProtoMessage() {}
+
+func (x *GroupState) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupState.ProtoReflect.Descriptor instead.
+func (*GroupState) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *GroupState) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *GroupState) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *GroupState) GetMembers() bool {
+	if x != nil {
+		return x.Members
+	}
+	return false
+}
+
+func (x *GroupState) GetAt() uint64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+type Group struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Group           uint32                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Type            event.GroupType        `protobuf:"varint,2,opt,name=type,proto3,enum=godwit.event.GroupType" json:"type,omitempty"`
+	Name            string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	AvatarUrl       string                 `protobuf:"bytes,4,opt,name=avatar_url,json=avatarUrl,proto3" json:"avatar_url,omitempty"`
+	Creator         uint32                 `protobuf:"varint,5,opt,name=creator,proto3" json:"creator,omitempty"`
+	Administrator   uint32                 `protobuf:"varint,6,opt,name=administrator,proto3" json:"administrator,omitempty"` // 0: nobody
+	Version         uint32                 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`             // 1 at first, one more per change
+	Members         uint32                 `protobuf:"varint,8,opt,name=members,proto3" json:"members,omitempty"`             // how many
+	Dissolved       bool                   `protobuf:"varint,9,opt,name=dissolved,proto3" json:"dissolved,omitempty"`
+	Updated         uint32                 `protobuf:"varint,10,opt,name=updated,proto3" json:"updated,omitempty"`                                        // fold time of the last change, seconds
+	SubjectSequence uint64                 `protobuf:"varint,11,opt,name=subject_sequence,json=subjectSequence,proto3" json:"subject_sequence,omitempty"` // last sequence of its compare-and-set subject
+	Created         int64                  `protobuf:"varint,12,opt,name=created,proto3" json:"created,omitempty"`                                        // Unix milliseconds
+	Head            uint32                 `protobuf:"varint,13,opt,name=head,proto3" json:"head,omitempty"`                                              // id of its newest message; only in GroupAnswer, and as it is now
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Group) Reset() {
+	*x = Group{}
+	mi := &file_schema_query_query_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Group) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Group) ProtoMessage() {}
+
+func (x *Group) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Group.ProtoReflect.Descriptor instead.
+func (*Group) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *Group) GetGroup() uint32 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *Group) GetType() event.GroupType {
+	if x != nil {
+		return x.Type
+	}
+	return event.GroupType(0)
+}
+
+func (x *Group) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Group) GetAvatarUrl() string {
+	if x != nil {
+		return x.AvatarUrl
+	}
+	return ""
+}
+
+func (x *Group) GetCreator() uint32 {
+	if x != nil {
+		return x.Creator
+	}
+	return 0
+}
+
+func (x *Group) GetAdministrator() uint32 {
+	if x != nil {
+		return x.Administrator
+	}
+	return 0
+}
+
+func (x *Group) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Group) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *Group) GetDissolved() bool {
+	if x != nil {
+		return x.Dissolved
+	}
+	return false
+}
+
+func (x *Group) GetUpdated() uint32 {
+	if x != nil {
+		return x.Updated
+	}
+	return 0
+}
+
+func (x *Group) GetSubjectSequence() uint64 {
+	if x != nil {
+		return x.SubjectSequence
+	}
+	return 0
+}
+
+func (x *Group) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Group) GetHead() uint32 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+type GroupAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         *Group                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`             // absent: there is none
+	Member        bool                   `protobuf:"varint,2,opt,name=member,proto3" json:"member,omitempty"`          // user is one
+	Shielded      bool                   `protobuf:"varint,3,opt,name=shielded,proto3" json:"shielded,omitempty"`      // by user
+	Members       []uint32               `protobuf:"varint,4,rep,packed,name=members,proto3" json:"members,omitempty"` // ascending
+	Added         []uint32               `protobuf:"varint,5,rep,packed,name=added,proto3" json:"added,omitempty"`     // by the record at
+	Removed       []uint32               `protobuf:"varint,6,rep,packed,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupAnswer) Reset() {
+	*x = GroupAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupAnswer) ProtoMessage() {}
+
+func (x *GroupAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupAnswer.ProtoReflect.Descriptor instead.
+func (*GroupAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *GroupAnswer) GetGroup() *Group {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *GroupAnswer) GetMember() bool {
+	if x != nil {
+		return x.Member
+	}
+	return false
+}
+
+func (x *GroupAnswer) GetShielded() bool {
+	if x != nil {
+		return x.Shielded
+	}
+	return false
+}
+
+func (x *GroupAnswer) GetMembers() []uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *GroupAnswer) GetAdded() []uint32 {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *GroupAnswer) GetRemoved() []uint32 {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+// GroupList: the groups of a user in the timelines of one owner process; with user 0 all,
+// paged by number.
+type GroupList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	Streams       []uint32               `protobuf:"varint,2,rep,packed,name=streams,proto3" json:"streams,omitempty"`
+	After         uint32                 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
+	Limit         uint32                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupList) Reset() {
+	*x = GroupList{}
+	mi := &file_schema_query_query_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupList) ProtoMessage() {}
+
+func (x *GroupList) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupList.ProtoReflect.Descriptor instead.
+func (*GroupList) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *GroupList) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *GroupList) GetStreams() []uint32 {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *GroupList) GetAfter() uint32 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *GroupList) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type GroupListAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Groups        []*Group               `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupListAnswer) Reset() {
+	*x = GroupListAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupListAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupListAnswer) ProtoMessage() {}
+
+func (x *GroupListAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupListAnswer.ProtoReflect.Descriptor instead.
+func (*GroupListAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *GroupListAnswer) GetGroups() []*Group {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *GroupListAnswer) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// Sync: the conversations of a user in which something has changed after the given
+// positions, one per stream. A stream that is not named is given whole.
+type Sync struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	Streams       []uint32               `protobuf:"varint,2,rep,packed,name=streams,proto3" json:"streams,omitempty"`
+	Since         []*AtLeast             `protobuf:"bytes,3,rep,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sync) Reset() {
+	*x = Sync{}
+	mi := &file_schema_query_query_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sync) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sync) ProtoMessage() {}
+
+func (x *Sync) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sync.ProtoReflect.Descriptor instead.
+func (*Sync) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *Sync) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *Sync) GetStreams() []uint32 {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *Sync) GetSince() []*AtLeast {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+type SyncEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Head          uint32                 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"`
+	Cursor        uint32                 `protobuf:"varint,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Updated       uint32                 `protobuf:"varint,4,opt,name=updated,proto3" json:"updated,omitempty"`
+	Removed       bool                   `protobuf:"varint,5,opt,name=removed,proto3" json:"removed,omitempty"` // from the list
+	Left          bool                   `protobuf:"varint,6,opt,name=left,proto3" json:"left,omitempty"`       // no member any more; nothing else is said then
+	Shielded      bool                   `protobuf:"varint,7,opt,name=shielded,proto3" json:"shielded,omitempty"`
+	Blocked       bool                   `protobuf:"varint,8,opt,name=blocked,proto3" json:"blocked,omitempty"`                    // by this user
+	Version       uint32                 `protobuf:"varint,9,opt,name=version,proto3" json:"version,omitempty"`                    // group
+	PeerRead      uint32                 `protobuf:"varint,10,opt,name=peer_read,json=peerRead,proto3" json:"peer_read,omitempty"` // two: how far the other one has read
+	PeerDelivered uint32                 `protobuf:"varint,11,opt,name=peer_delivered,json=peerDelivered,proto3" json:"peer_delivered,omitempty"`
+	Latest        *Message               `protobuf:"bytes,12,opt,name=latest,proto3" json:"latest,omitempty"`
+	Changed       []uint32               `protobuf:"varint,13,rep,packed,name=changed,proto3" json:"changed,omitempty"` // ids of messages recalled or edited since, ascending
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncEntry) Reset() {
+	*x = SyncEntry{}
+	mi := &file_schema_query_query_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncEntry) ProtoMessage() {}
+
+func (x *SyncEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncEntry.ProtoReflect.Descriptor instead.
+func (*SyncEntry) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *SyncEntry) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *SyncEntry) GetHead() uint32 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+func (x *SyncEntry) GetCursor() uint32 {
+	if x != nil {
+		return x.Cursor
+	}
+	return 0
+}
+
+func (x *SyncEntry) GetUpdated() uint32 {
+	if x != nil {
+		return x.Updated
+	}
+	return 0
+}
+
+func (x *SyncEntry) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
+func (x *SyncEntry) GetLeft() bool {
+	if x != nil {
+		return x.Left
+	}
+	return false
+}
+
+func (x *SyncEntry) GetShielded() bool {
+	if x != nil {
+		return x.Shielded
+	}
+	return false
+}
+
+func (x *SyncEntry) GetBlocked() bool {
+	if x != nil {
+		return x.Blocked
+	}
+	return false
+}
+
+func (x *SyncEntry) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *SyncEntry) GetPeerRead() uint32 {
+	if x != nil {
+		return x.PeerRead
+	}
+	return 0
+}
+
+func (x *SyncEntry) GetPeerDelivered() uint32 {
+	if x != nil {
+		return x.PeerDelivered
+	}
+	return 0
+}
+
+func (x *SyncEntry) GetLatest() *Message {
+	if x != nil {
+		return x.Latest
+	}
+	return nil
+}
+
+func (x *SyncEntry) GetChanged() []uint32 {
+	if x != nil {
+		return x.Changed
+	}
+	return nil
+}
+
+type SyncAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entries       []*SyncEntry           `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`     // oldest change first
+	Whole         []uint32               `protobuf:"varint,2,rep,packed,name=whole,proto3" json:"whole,omitempty"` // streams whose since was of another epoch or too old: given whole
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`          // entries were left out; ask with next
+	Next          []*AtLeast             `protobuf:"bytes,4,rep,name=next,proto3" json:"next,omitempty"`           // positions up to which the answer is complete, by stream
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncAnswer) Reset() {
+	*x = SyncAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncAnswer) ProtoMessage() {}
+
+func (x *SyncAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncAnswer.ProtoReflect.Descriptor instead.
+func (*SyncAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *SyncAnswer) GetEntries() []*SyncEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *SyncAnswer) GetWhole() []uint32 {
+	if x != nil {
+		return x.Whole
+	}
+	return nil
+}
+
+func (x *SyncAnswer) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *SyncAnswer) GetNext() []*AtLeast {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+// Receipts: who has received and read a message, of the members at its position but its
+// sender.
+type Receipts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	User          uint32                 `protobuf:"varint,2,opt,name=user,proto3" json:"user,omitempty"`
+	MsgId         uint32                 `protobuf:"varint,3,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Receipts) Reset() {
+	*x = Receipts{}
+	mi := &file_schema_query_query_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Receipts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Receipts) ProtoMessage() {}
+
+func (x *Receipts) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Receipts.ProtoReflect.Descriptor instead.
+func (*Receipts) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *Receipts) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *Receipts) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *Receipts) GetMsgId() uint32 {
+	if x != nil {
+		return x.MsgId
+	}
+	return 0
+}
+
+type ReceiptsAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Read          []uint32               `protobuf:"varint,1,rep,packed,name=read,proto3" json:"read,omitempty"`
+	Delivered     []uint32               `protobuf:"varint,2,rep,packed,name=delivered,proto3" json:"delivered,omitempty"` // and not read
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiptsAnswer) Reset() {
+	*x = ReceiptsAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiptsAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiptsAnswer) ProtoMessage() {}
+
+func (x *ReceiptsAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiptsAnswer.ProtoReflect.Descriptor instead.
+func (*ReceiptsAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *ReceiptsAnswer) GetRead() []uint32 {
+	if x != nil {
+		return x.Read
+	}
+	return nil
+}
+
+func (x *ReceiptsAnswer) GetDelivered() []uint32 {
+	if x != nil {
+		return x.Delivered
+	}
+	return nil
+}
+
+// Blocks: whom a user blocks, in the timelines of one owner process.
+type Blocks struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	Streams       []uint32               `protobuf:"varint,2,rep,packed,name=streams,proto3" json:"streams,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Blocks) Reset() {
+	*x = Blocks{}
+	mi := &file_schema_query_query_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Blocks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Blocks) ProtoMessage() {}
+
+func (x *Blocks) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Blocks.ProtoReflect.Descriptor instead.
+func (*Blocks) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *Blocks) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *Blocks) GetStreams() []uint32 {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+type UsersAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Users         []uint32               `protobuf:"varint,1,rep,packed,name=users,proto3" json:"users,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsersAnswer) Reset() {
+	*x = UsersAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsersAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsersAnswer) ProtoMessage() {}
+
+func (x *UsersAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsersAnswer.ProtoReflect.Descriptor instead.
+func (*UsersAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *UsersAnswer) GetUsers() []uint32 {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+// Files: those that wait for a user, oldest first; with task that one, also for its sender.
+type Files struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
+	Streams       []uint32               `protobuf:"varint,2,rep,packed,name=streams,proto3" json:"streams,omitempty"`
+	Task          string                 `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Files) Reset() {
+	*x = Files{}
+	mi := &file_schema_query_query_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Files) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Files) ProtoMessage() {}
+
+func (x *Files) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Files.ProtoReflect.Descriptor instead.
+func (*Files) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *Files) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *Files) GetStreams() []uint32 {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *Files) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+type File struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint32                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            uint32                 `protobuf:"varint,2,opt,name=to,proto3" json:"to,omitempty"`
+	Task          string                 `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
+	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Size          uint32                 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	Offered       int64                  `protobuf:"varint,6,opt,name=offered,proto3" json:"offered,omitempty"` // Unix milliseconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *File) Reset() {
+	*x = File{}
+	mi := &file_schema_query_query_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *File) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*File) ProtoMessage() {}
+
+func (x *File) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use File.ProtoReflect.Descriptor instead.
+func (*File) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *File) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *File) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *File) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *File) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *File) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *File) GetOffered() int64 {
+	if x != nil {
+		return x.Offered
+	}
+	return 0
+}
+
+type FilesAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         []*File                `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilesAnswer) Reset() {
+	*x = FilesAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilesAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilesAnswer) ProtoMessage() {}
+
+func (x *FilesAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilesAnswer.ProtoReflect.Descriptor instead.
+func (*FilesAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *FilesAnswer) GetFiles() []*File {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+// Edits: the bodies that a message has had, oldest first, the present one last.
+type Edits struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	User          uint32                 `protobuf:"varint,2,opt,name=user,proto3" json:"user,omitempty"`
+	MsgId         uint32                 `protobuf:"varint,3,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Edits) Reset() {
+	*x = Edits{}
+	mi := &file_schema_query_query_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Edits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Edits) ProtoMessage() {}
+
+func (x *Edits) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Edits.ProtoReflect.Descriptor instead.
+func (*Edits) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *Edits) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *Edits) GetUser() uint32 {
+	if x != nil {
+		return x.User
+	}
+	return 0
+}
+
+func (x *Edits) GetMsgId() uint32 {
+	if x != nil {
+		return x.MsgId
+	}
+	return 0
+}
+
+type Edit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	At            int64                  `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"` // Unix milliseconds
+	Body          []byte                 `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Edit) Reset() {
+	*x = Edit{}
+	mi := &file_schema_query_query_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Edit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Edit) ProtoMessage() {}
+
+func (x *Edit) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Edit.ProtoReflect.Descriptor instead.
+func (*Edit) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *Edit) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Edit) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+type EditsAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Edits         []*Edit                `protobuf:"bytes,1,rep,name=edits,proto3" json:"edits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EditsAnswer) Reset() {
+	*x = EditsAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EditsAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EditsAnswer) ProtoMessage() {}
+
+func (x *EditsAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EditsAnswer.ProtoReflect.Descriptor instead.
+func (*EditsAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *EditsAnswer) GetEdits() []*Edit {
+	if x != nil {
+		return x.Edits
+	}
+	return nil
+}
+
+// Pushes: what came of the events at some positions, for who pushes messages to phones.
+type Pushes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Asked         []*PushAsked           `protobuf:"bytes,1,rep,name=asked,proto3" json:"asked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pushes) Reset() {
+	*x = Pushes{}
+	mi := &file_schema_query_query_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pushes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pushes) ProtoMessage() {}
+
+func (x *Pushes) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pushes.ProtoReflect.Descriptor instead.
+func (*Pushes) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *Pushes) GetAsked() []*PushAsked {
+	if x != nil {
+		return x.Asked
+	}
+	return nil
+}
+
+type PushAsked struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Sequence      uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Index         uint32                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PushAsked) Reset() {
+	*x = PushAsked{}
+	mi := &file_schema_query_query_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PushAsked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PushAsked) ProtoMessage() {}
+
+func (x *PushAsked) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PushAsked.ProtoReflect.Descriptor instead.
+func (*PushAsked) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *PushAsked) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *PushAsked) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *PushAsked) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+type PushMessage struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Message    *Message               `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`               // absent: the event was void
+	Recipients []uint32               `protobuf:"varint,2,rep,packed,name=recipients,proto3" json:"recipients,omitempty"` // who may read it, but its sender, has not read it and has not muted it; ascending
+	// Cuts recipients into blocks: a block begins at each of these indexes. At most 500 of
+	// those who were members at the message's position are of one block, and who is of which
+	// block never changes, whoever is a recipient by then.
+	Blocks        []uint32 `protobuf:"varint,3,rep,packed,name=blocks,proto3" json:"blocks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PushMessage) Reset() {
+	*x = PushMessage{}
+	mi := &file_schema_query_query_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PushMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PushMessage) ProtoMessage() {}
+
+func (x *PushMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PushMessage.ProtoReflect.Descriptor instead.
+func (*PushMessage) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *PushMessage) GetMessage() *Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *PushMessage) GetRecipients() []uint32 {
+	if x != nil {
+		return x.Recipients
+	}
+	return nil
+}
+
+func (x *PushMessage) GetBlocks() []uint32 {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+type PushesAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Messages      []*PushMessage         `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PushesAnswer) Reset() {
+	*x = PushesAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PushesAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PushesAnswer) ProtoMessage() {}
+
+func (x *PushesAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PushesAnswer.ProtoReflect.Descriptor instead.
+func (*PushesAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *PushesAnswer) GetMessages() []*PushMessage {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+// UnreadTotals: unread messages in all conversations of each user, in the timelines of one
+// owner process.
+type UnreadTotals struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Users         []uint32               `protobuf:"varint,1,rep,packed,name=users,proto3" json:"users,omitempty"`
+	Streams       []uint32               `protobuf:"varint,2,rep,packed,name=streams,proto3" json:"streams,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnreadTotals) Reset() {
+	*x = UnreadTotals{}
+	mi := &file_schema_query_query_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnreadTotals) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnreadTotals) ProtoMessage() {}
+
+func (x *UnreadTotals) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnreadTotals.ProtoReflect.Descriptor instead.
+func (*UnreadTotals) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *UnreadTotals) GetUsers() []uint32 {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *UnreadTotals) GetStreams() []uint32 {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+type UnreadTotalsAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Totals        []uint32               `protobuf:"varint,1,rep,packed,name=totals,proto3" json:"totals,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnreadTotalsAnswer) Reset() {
+	*x = UnreadTotalsAnswer{}
+	mi := &file_schema_query_query_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnreadTotalsAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnreadTotalsAnswer) ProtoMessage() {}
+
+func (x *UnreadTotalsAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_query_query_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnreadTotalsAnswer.ProtoReflect.Descriptor instead.
+func (*UnreadTotalsAnswer) Descriptor() ([]byte, []int) {
+	return file_schema_query_query_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *UnreadTotalsAnswer) GetTotals() []uint32 {
+	if x != nil {
+		return x.Totals
+	}
+	return nil
+}
+
 var File_schema_query_query_proto protoreflect.FileDescriptor
 
 const file_schema_query_query_proto_rawDesc = "" +
@@ -2571,7 +6054,7 @@ const file_schema_query_query_proto_rawDesc = "" +
 	"\aAtLeast\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\rR\x06stream\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\fR\x05epoch\"\xc7\a\n" +
+	"\x05epoch\x18\x03 \x01(\fR\x05epoch\"\xf6\x0e\n" +
 	"\aRequest\x120\n" +
 	"\bat_least\x18\x01 \x03(\v2\x15.godwit.query.AtLeastR\aatLeast\x12\x12\n" +
 	"\x04life\x18\x02 \x01(\fR\x04life\x12\x17\n" +
@@ -2583,7 +6066,16 @@ const file_schema_query_query_proto_rawDesc = "" +
 	"\afriends\x18\r \x01(\v2\x15.godwit.query.FriendsH\x00R\afriends\x12>\n" +
 	"\faccount_list\x18\x0e \x01(\v2\x19.godwit.query.AccountListH\x00R\vaccountList\x128\n" +
 	"\n" +
-	"name_state\x18\x0f \x01(\v2\x17.godwit.query.NameStateH\x00R\tnameState\x124\n" +
+	"name_state\x18\x0f \x01(\v2\x17.godwit.query.NameStateH\x00R\tnameState\x12=\n" +
+	"\vdepartments\x18\x10 \x01(\v2\x19.godwit.query.DepartmentsH\x00R\vdepartments\x127\n" +
+	"\trelations\x18\x11 \x01(\v2\x17.godwit.query.RelationsH\x00R\trelations\x12;\n" +
+	"\vfriend_list\x18\x12 \x01(\v2\x18.godwit.query.FriendListH\x00R\n" +
+	"friendList\x121\n" +
+	"\adevices\x18\x13 \x01(\v2\x15.godwit.query.DevicesH\x00R\adevices\x122\n" +
+	"\bapi_keys\x18\x14 \x01(\v2\x15.godwit.query.ApiKeysH\x00R\aapiKeys\x124\n" +
+	"\bwebhooks\x18\x15 \x01(\v2\x16.godwit.query.WebhooksH\x00R\bwebhooks\x12A\n" +
+	"\rrequest_state\x18\x16 \x01(\v2\x1a.godwit.query.RequestStateH\x00R\frequestState\x12D\n" +
+	"\x0epeople_changed\x18\x17 \x01(\v2\x1b.godwit.query.PeopleChangedH\x00R\rpeopleChanged\x124\n" +
 	"\bstatuses\x18\x1e \x01(\v2\x16.godwit.query.StatusesH\x00R\bstatuses\x12>\n" +
 	"\fsession_live\x18\x1f \x01(\v2\x19.godwit.query.SessionLiveH\x00R\vsessionLive\x12+\n" +
 	"\x05lives\x18  \x01(\v2\x13.godwit.query.LivesH\x00R\x05lives\x12;\n" +
@@ -2593,18 +6085,39 @@ const file_schema_query_query_proto_rawDesc = "" +
 	"\x05lists\x182 \x01(\v2\x13.godwit.query.ListsH\x00R\x05lists\x121\n" +
 	"\ahistory\x183 \x01(\v2\x15.godwit.query.HistoryH\x00R\ahistory\x12,\n" +
 	"\x06by_ids\x184 \x01(\v2\x13.godwit.query.ByIdsH\x00R\x05byIds\x12(\n" +
-	"\x04head\x185 \x01(\v2\x12.godwit.query.HeadH\x00R\x04headB\x06\n" +
-	"\x04body\"\xc9\x06\n" +
+	"\x04head\x185 \x01(\v2\x12.godwit.query.HeadH\x00R\x04head\x12;\n" +
+	"\vgroup_state\x186 \x01(\v2\x18.godwit.query.GroupStateH\x00R\n" +
+	"groupState\x128\n" +
+	"\n" +
+	"group_list\x187 \x01(\v2\x17.godwit.query.GroupListH\x00R\tgroupList\x12(\n" +
+	"\x04sync\x188 \x01(\v2\x12.godwit.query.SyncH\x00R\x04sync\x124\n" +
+	"\breceipts\x189 \x01(\v2\x16.godwit.query.ReceiptsH\x00R\breceipts\x12.\n" +
+	"\x06blocks\x18: \x01(\v2\x14.godwit.query.BlocksH\x00R\x06blocks\x12+\n" +
+	"\x05files\x18; \x01(\v2\x13.godwit.query.FilesH\x00R\x05files\x12+\n" +
+	"\x05edits\x18< \x01(\v2\x13.godwit.query.EditsH\x00R\x05edits\x12.\n" +
+	"\x06pushes\x18= \x01(\v2\x14.godwit.query.PushesH\x00R\x06pushes\x12A\n" +
+	"\runread_totals\x18> \x01(\v2\x1a.godwit.query.UnreadTotalsH\x00R\funreadTotalsB\x06\n" +
+	"\x04body\"\xdf\x0e\n" +
 	"\x06Answer\x12&\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x12.godwit.query.CodeR\x04code\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12%\n" +
-	"\x02at\x18\x03 \x03(\v2\x15.godwit.query.AtLeastR\x02at\x127\n" +
+	"\x02at\x18\x03 \x03(\v2\x15.godwit.query.AtLeastR\x02at\x12\x12\n" +
+	"\x04rest\x18\x04 \x03(\rR\x04rest\x127\n" +
 	"\aaccount\x18\n" +
 	" \x01(\v2\x1b.godwit.query.AccountAnswerH\x00R\aaccount\x12:\n" +
 	"\baccounts\x18\v \x01(\v2\x1c.godwit.query.AccountsAnswerH\x00R\baccounts\x127\n" +
 	"\afriends\x18\r \x01(\v2\x1b.godwit.query.FriendsAnswerH\x00R\afriends\x12>\n" +
 	"\n" +
-	"name_state\x18\x0f \x01(\v2\x1d.godwit.query.NameStateAnswerH\x00R\tnameState\x12:\n" +
+	"name_state\x18\x0f \x01(\v2\x1d.godwit.query.NameStateAnswerH\x00R\tnameState\x12C\n" +
+	"\vdepartments\x18\x10 \x01(\v2\x1f.godwit.query.DepartmentsAnswerH\x00R\vdepartments\x12=\n" +
+	"\trelations\x18\x11 \x01(\v2\x1d.godwit.query.RelationsAnswerH\x00R\trelations\x12A\n" +
+	"\vfriend_list\x18\x12 \x01(\v2\x1e.godwit.query.FriendListAnswerH\x00R\n" +
+	"friendList\x127\n" +
+	"\adevices\x18\x13 \x01(\v2\x1b.godwit.query.DevicesAnswerH\x00R\adevices\x128\n" +
+	"\bapi_keys\x18\x14 \x01(\v2\x1b.godwit.query.ApiKeysAnswerH\x00R\aapiKeys\x12:\n" +
+	"\bwebhooks\x18\x15 \x01(\v2\x1c.godwit.query.WebhooksAnswerH\x00R\bwebhooks\x12G\n" +
+	"\rrequest_state\x18\x16 \x01(\v2 .godwit.query.RequestStateAnswerH\x00R\frequestState\x12J\n" +
+	"\x0epeople_changed\x18\x17 \x01(\v2!.godwit.query.PeopleChangedAnswerH\x00R\rpeopleChanged\x12:\n" +
 	"\bstatuses\x18\x1e \x01(\v2\x1c.godwit.query.StatusesAnswerH\x00R\bstatuses\x12D\n" +
 	"\fsession_live\x18\x1f \x01(\v2\x1f.godwit.query.SessionLiveAnswerH\x00R\vsessionLive\x121\n" +
 	"\x05lives\x18  \x01(\v2\x19.godwit.query.LivesAnswerH\x00R\x05lives\x12A\n" +
@@ -2613,8 +6126,18 @@ const file_schema_query_query_proto_rawDesc = "" +
 	"\x0fpresence_totals\x18\" \x01(\v2\".godwit.query.PresenceTotalsAnswerH\x00R\x0epresenceTotals\x121\n" +
 	"\x05lists\x182 \x01(\v2\x19.godwit.query.ListsAnswerH\x00R\x05lists\x12:\n" +
 	"\bmessages\x183 \x01(\v2\x1c.godwit.query.MessagesAnswerH\x00R\bmessages\x12.\n" +
-	"\x04head\x185 \x01(\v2\x18.godwit.query.HeadAnswerH\x00R\x04headB\x06\n" +
-	"\x04body\"\xb4\x03\n" +
+	"\x04head\x185 \x01(\v2\x18.godwit.query.HeadAnswerH\x00R\x04head\x121\n" +
+	"\x05group\x186 \x01(\v2\x19.godwit.query.GroupAnswerH\x00R\x05group\x12>\n" +
+	"\n" +
+	"group_list\x187 \x01(\v2\x1d.godwit.query.GroupListAnswerH\x00R\tgroupList\x12.\n" +
+	"\x04sync\x188 \x01(\v2\x18.godwit.query.SyncAnswerH\x00R\x04sync\x12:\n" +
+	"\breceipts\x189 \x01(\v2\x1c.godwit.query.ReceiptsAnswerH\x00R\breceipts\x121\n" +
+	"\x05users\x18: \x01(\v2\x19.godwit.query.UsersAnswerH\x00R\x05users\x121\n" +
+	"\x05files\x18; \x01(\v2\x19.godwit.query.FilesAnswerH\x00R\x05files\x121\n" +
+	"\x05edits\x18< \x01(\v2\x19.godwit.query.EditsAnswerH\x00R\x05edits\x124\n" +
+	"\x06pushes\x18= \x01(\v2\x1a.godwit.query.PushesAnswerH\x00R\x06pushes\x12G\n" +
+	"\runread_totals\x18> \x01(\v2 .godwit.query.UnreadTotalsAnswerH\x00R\funreadTotalsB\x06\n" +
+	"\x04body\"\x99\x04\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\rR\x04user\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12#\n" +
@@ -2636,7 +6159,12 @@ const file_schema_query_query_proto_rawDesc = "" +
 	"\tsignature\x18\f \x01(\tR\tsignature\x12\x1a\n" +
 	"\bdisabled\x18\r \x01(\bR\bdisabled\x12\x18\n" +
 	"\aupdated\x18\x0e \x01(\rR\aupdated\x121\n" +
-	"\x14credentials_sequence\x18\x0f \x01(\x04R\x13credentialsSequence\"#\n" +
+	"\x14credentials_sequence\x18\x0f \x01(\x04R\x13credentialsSequence\x12\x1f\n" +
+	"\vpush_shield\x18\x10 \x01(\bR\n" +
+	"pushShield\x12\x1f\n" +
+	"\vdevice_type\x18\x11 \x01(\rR\n" +
+	"deviceType\x12!\n" +
+	"\fdevice_token\x18\x12 \x01(\tR\vdeviceToken\"#\n" +
 	"\rAccountByName\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"@\n" +
 	"\rAccountAnswer\x12/\n" +
@@ -2646,10 +6174,11 @@ const file_schema_query_query_proto_rawDesc = "" +
 	"\x0eAccountsAnswer\x121\n" +
 	"\baccounts\x18\x01 \x03(\v2\x15.godwit.query.AccountR\baccounts\x12\x16\n" +
 	"\x06latest\x18\x02 \x01(\rR\x06latest\x12\x12\n" +
-	"\x04more\x18\x03 \x01(\bR\x04more\"=\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"M\n" +
 	"\x0fAccountsChanged\x12\x14\n" +
 	"\x05since\x18\x01 \x01(\rR\x05since\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"9\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x0e\n" +
+	"\x02of\x18\x03 \x01(\rR\x02of\"9\n" +
 	"\vAccountList\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\rR\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"\x1d\n" +
@@ -2661,7 +6190,99 @@ const file_schema_query_query_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"P\n" +
 	"\x0fNameStateAnswer\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\rR\x04user\x12)\n" +
-	"\x10subject_sequence\x18\x02 \x01(\x04R\x0fsubjectSequence\" \n" +
+	"\x10subject_sequence\x18\x02 \x01(\x04R\x0fsubjectSequence\"9\n" +
+	"\vDepartments\x12\x14\n" +
+	"\x05since\x18\x01 \x01(\rR\x05since\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"\xa8\x01\n" +
+	"\n" +
+	"Department\x12\x1e\n" +
+	"\n" +
+	"department\x18\x01 \x01(\rR\n" +
+	"department\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
+	"\bpriority\x18\x03 \x01(\rR\bpriority\x12\x16\n" +
+	"\x06parent\x18\x04 \x01(\rR\x06parent\x12\x18\n" +
+	"\adeleted\x18\x05 \x01(\bR\adeleted\x12\x18\n" +
+	"\aupdated\x18\x06 \x01(\rR\aupdated\"{\n" +
+	"\x11DepartmentsAnswer\x12:\n" +
+	"\vdepartments\x18\x01 \x03(\v2\x18.godwit.query.DepartmentR\vdepartments\x12\x16\n" +
+	"\x06latest\x18\x02 \x01(\rR\x06latest\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"M\n" +
+	"\tRelations\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x16\n" +
+	"\x06others\x18\x02 \x03(\rR\x06others\x12\x14\n" +
+	"\x05users\x18\x03 \x03(\rR\x05users\"\xa6\x01\n" +
+	"\bRelation\x12\x14\n" +
+	"\x05other\x18\x01 \x01(\rR\x05other\x12\x16\n" +
+	"\x06exists\x18\x02 \x01(\bR\x06exists\x12\x1a\n" +
+	"\bdisabled\x18\x03 \x01(\bR\bdisabled\x12\x18\n" +
+	"\afriends\x18\x04 \x01(\bR\afriends\x12\x1a\n" +
+	"\boutgoing\x18\x05 \x01(\bR\boutgoing\x12\x1a\n" +
+	"\bincoming\x18\x06 \x01(\bR\bincoming\"G\n" +
+	"\x0fRelationsAnswer\x124\n" +
+	"\trelations\x18\x01 \x03(\v2\x16.godwit.query.RelationR\trelations\"A\n" +
+	"\n" +
+	"FriendList\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x1f\n" +
+	"\vlatest_only\x18\x02 \x01(\bR\n" +
+	"latestOnly\"\x94\x01\n" +
+	"\x06Friend\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x18\n" +
+	"\afriends\x18\x02 \x01(\bR\afriends\x12\x1a\n" +
+	"\boutgoing\x18\x03 \x01(\bR\boutgoing\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\x12\x16\n" +
+	"\x06remark\x18\x05 \x01(\tR\x06remark\x12\x14\n" +
+	"\x05since\x18\x06 \x01(\rR\x05since\"Z\n" +
+	"\x10FriendListAnswer\x12.\n" +
+	"\afriends\x18\x01 \x03(\v2\x14.godwit.query.FriendR\afriends\x12\x16\n" +
+	"\x06latest\x18\x02 \x01(\rR\x06latest\"\x1f\n" +
+	"\aDevices\x12\x14\n" +
+	"\x05users\x18\x01 \x03(\rR\x05users\"g\n" +
+	"\x06Device\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\rR\x04type\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12\x1f\n" +
+	"\vpush_shield\x18\x04 \x01(\bR\n" +
+	"pushShield\"?\n" +
+	"\rDevicesAnswer\x12.\n" +
+	"\adevices\x18\x01 \x03(\v2\x14.godwit.query.DeviceR\adevices\"\x19\n" +
+	"\aApiKeys\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xb2\x01\n" +
+	"\x06ApiKey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
+	"\x06scopes\x18\x04 \x03(\tR\x06scopes\x12\x18\n" +
+	"\aexpires\x18\x05 \x01(\x03R\aexpires\x12\x18\n" +
+	"\arevoked\x18\x06 \x01(\bR\arevoked\x12\x14\n" +
+	"\x05added\x18\a \x01(\x03R\x05added\x12\x0e\n" +
+	"\x02by\x18\b \x01(\tR\x02by\"9\n" +
+	"\rApiKeysAnswer\x12(\n" +
+	"\x04keys\x18\x01 \x03(\v2\x14.godwit.query.ApiKeyR\x04keys\"\n" +
+	"\n" +
+	"\bWebhooks\"u\n" +
+	"\aWebhook\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\x12\x16\n" +
+	"\x06secret\x18\x03 \x01(\tR\x06secret\x12\x1a\n" +
+	"\bdisabled\x18\x04 \x01(\bR\bdisabled\x12\x14\n" +
+	"\x05added\x18\x05 \x01(\x03R\x05added\"C\n" +
+	"\x0eWebhooksAnswer\x121\n" +
+	"\bwebhooks\x18\x01 \x03(\v2\x15.godwit.query.WebhookR\bwebhooks\"(\n" +
+	"\fRequestState\x12\x18\n" +
+	"\arequest\x18\x01 \x01(\fR\arequest\":\n" +
+	"\x12RequestStateAnswer\x12\x14\n" +
+	"\x05known\x18\x01 \x01(\bR\x05known\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\rR\x02id\"\\\n" +
+	"\rPeopleChanged\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x14\n" +
+	"\x05since\x18\x02 \x01(\rR\x05since\x12!\n" +
+	"\ffriends_only\x18\x03 \x01(\bR\vfriendsOnly\"\x87\x01\n" +
+	"\x13PeopleChangedAnswer\x12\x16\n" +
+	"\x06latest\x18\x01 \x01(\rR\x06latest\x12\x1c\n" +
+	"\tdirectory\x18\x02 \x01(\bR\tdirectory\x12 \n" +
+	"\vdepartments\x18\x03 \x01(\bR\vdepartments\x12\x18\n" +
+	"\afriends\x18\x04 \x01(\bR\afriends\" \n" +
 	"\bStatuses\x12\x14\n" +
 	"\x05users\x18\x01 \x03(\rR\x05users\"V\n" +
 	"\x0eStatusesAnswer\x12%\n" +
@@ -2709,13 +6330,14 @@ const file_schema_query_query_proto_rawDesc = "" +
 	"\vunread_only\x18\x03 \x01(\bR\n" +
 	"unreadOnly\x12\x14\n" +
 	"\x05since\x18\x04 \x01(\rR\x05since\x12\x14\n" +
-	"\x05limit\x18\x05 \x01(\rR\x05limit\"\xa4\x01\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\"\xc0\x01\n" +
 	"\tListEntry\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\rR\x04head\x12\x16\n" +
 	"\x06cursor\x18\x03 \x01(\rR\x06cursor\x12\x18\n" +
 	"\aupdated\x18\x04 \x01(\rR\aupdated\x12-\n" +
-	"\x06latest\x18\x05 \x01(\v2\x15.godwit.query.MessageR\x06latest\"@\n" +
+	"\x06latest\x18\x05 \x01(\v2\x15.godwit.query.MessageR\x06latest\x12\x1a\n" +
+	"\bshielded\x18\x06 \x01(\bR\bshielded\"@\n" +
 	"\vListsAnswer\x121\n" +
 	"\aentries\x18\x01 \x03(\v2\x17.godwit.query.ListEntryR\aentries\"\x8a\x01\n" +
 	"\aHistory\x12\"\n" +
@@ -2728,13 +6350,17 @@ const file_schema_query_query_proto_rawDesc = "" +
 	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\rR\x04user\x12\x10\n" +
 	"\x03ids\x18\x03 \x03(\rR\x03ids\x12\x1b\n" +
-	"\tmax_bytes\x18\x04 \x01(\rR\bmaxBytes\"o\n" +
+	"\tmax_bytes\x18\x04 \x01(\rR\bmaxBytes\"\xe7\x01\n" +
 	"\aMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\rR\x04from\x12\x18\n" +
 	"\acreated\x18\x03 \x01(\rR\acreated\x12\x12\n" +
 	"\x04type\x18\x04 \x01(\rR\x04type\x12\x12\n" +
-	"\x04body\x18\x05 \x01(\fR\x04body\"C\n" +
+	"\x04body\x18\x05 \x01(\fR\x04body\x12\x1a\n" +
+	"\brecalled\x18\x06 \x01(\bR\brecalled\x12\x14\n" +
+	"\x05edits\x18\a \x01(\rR\x05edits\x12\x18\n" +
+	"\amissing\x18\b \x01(\bR\amissing\x12*\n" +
+	"\x11client_message_id\x18\t \x01(\fR\x0fclientMessageId\"C\n" +
 	"\x0eMessagesAnswer\x121\n" +
 	"\bmessages\x18\x01 \x03(\v2\x15.godwit.query.MessageR\bmessages\">\n" +
 	"\x04Head\x12\"\n" +
@@ -2743,7 +6369,122 @@ const file_schema_query_query_proto_rawDesc = "" +
 	"\n" +
 	"HeadAnswer\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\rR\x04head\x12\x16\n" +
-	"\x06cursor\x18\x02 \x01(\rR\x06cursor*q\n" +
+	"\x06cursor\x18\x02 \x01(\rR\x06cursor\"n\n" +
+	"\n" +
+	"GroupState\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\rR\x04user\x12\x18\n" +
+	"\amembers\x18\x03 \x01(\bR\amembers\x12\x0e\n" +
+	"\x02at\x18\x04 \x01(\x04R\x02at\"\x82\x03\n" +
+	"\x05Group\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\rR\x05group\x12+\n" +
+	"\x04type\x18\x02 \x01(\x0e2\x17.godwit.event.GroupTypeR\x04type\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"avatar_url\x18\x04 \x01(\tR\tavatarUrl\x12\x18\n" +
+	"\acreator\x18\x05 \x01(\rR\acreator\x12$\n" +
+	"\radministrator\x18\x06 \x01(\rR\radministrator\x12\x18\n" +
+	"\aversion\x18\a \x01(\rR\aversion\x12\x18\n" +
+	"\amembers\x18\b \x01(\rR\amembers\x12\x1c\n" +
+	"\tdissolved\x18\t \x01(\bR\tdissolved\x12\x18\n" +
+	"\aupdated\x18\n" +
+	" \x01(\rR\aupdated\x12)\n" +
+	"\x10subject_sequence\x18\v \x01(\x04R\x0fsubjectSequence\x12\x18\n" +
+	"\acreated\x18\f \x01(\x03R\acreated\x12\x12\n" +
+	"\x04head\x18\r \x01(\rR\x04head\"\xb6\x01\n" +
+	"\vGroupAnswer\x12)\n" +
+	"\x05group\x18\x01 \x01(\v2\x13.godwit.query.GroupR\x05group\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\bR\x06member\x12\x1a\n" +
+	"\bshielded\x18\x03 \x01(\bR\bshielded\x12\x18\n" +
+	"\amembers\x18\x04 \x03(\rR\amembers\x12\x14\n" +
+	"\x05added\x18\x05 \x03(\rR\x05added\x12\x18\n" +
+	"\aremoved\x18\x06 \x03(\rR\aremoved\"e\n" +
+	"\tGroupList\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x18\n" +
+	"\astreams\x18\x02 \x03(\rR\astreams\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\rR\x05after\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"R\n" +
+	"\x0fGroupListAnswer\x12+\n" +
+	"\x06groups\x18\x01 \x03(\v2\x13.godwit.query.GroupR\x06groups\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"a\n" +
+	"\x04Sync\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x18\n" +
+	"\astreams\x18\x02 \x03(\rR\astreams\x12+\n" +
+	"\x05since\x18\x03 \x03(\v2\x15.godwit.query.AtLeastR\x05since\"\x80\x03\n" +
+	"\tSyncEntry\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04head\x18\x02 \x01(\rR\x04head\x12\x16\n" +
+	"\x06cursor\x18\x03 \x01(\rR\x06cursor\x12\x18\n" +
+	"\aupdated\x18\x04 \x01(\rR\aupdated\x12\x18\n" +
+	"\aremoved\x18\x05 \x01(\bR\aremoved\x12\x12\n" +
+	"\x04left\x18\x06 \x01(\bR\x04left\x12\x1a\n" +
+	"\bshielded\x18\a \x01(\bR\bshielded\x12\x18\n" +
+	"\ablocked\x18\b \x01(\bR\ablocked\x12\x18\n" +
+	"\aversion\x18\t \x01(\rR\aversion\x12\x1b\n" +
+	"\tpeer_read\x18\n" +
+	" \x01(\rR\bpeerRead\x12%\n" +
+	"\x0epeer_delivered\x18\v \x01(\rR\rpeerDelivered\x12-\n" +
+	"\x06latest\x18\f \x01(\v2\x15.godwit.query.MessageR\x06latest\x12\x18\n" +
+	"\achanged\x18\r \x03(\rR\achanged\"\x94\x01\n" +
+	"\n" +
+	"SyncAnswer\x121\n" +
+	"\aentries\x18\x01 \x03(\v2\x17.godwit.query.SyncEntryR\aentries\x12\x14\n" +
+	"\x05whole\x18\x02 \x03(\rR\x05whole\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\x12)\n" +
+	"\x04next\x18\x04 \x03(\v2\x15.godwit.query.AtLeastR\x04next\"Y\n" +
+	"\bReceipts\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\rR\x04user\x12\x15\n" +
+	"\x06msg_id\x18\x03 \x01(\rR\x05msgId\"B\n" +
+	"\x0eReceiptsAnswer\x12\x12\n" +
+	"\x04read\x18\x01 \x03(\rR\x04read\x12\x1c\n" +
+	"\tdelivered\x18\x02 \x03(\rR\tdelivered\"6\n" +
+	"\x06Blocks\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x18\n" +
+	"\astreams\x18\x02 \x03(\rR\astreams\"#\n" +
+	"\vUsersAnswer\x12\x14\n" +
+	"\x05users\x18\x01 \x03(\rR\x05users\"I\n" +
+	"\x05Files\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\rR\x04user\x12\x18\n" +
+	"\astreams\x18\x02 \x03(\rR\astreams\x12\x12\n" +
+	"\x04task\x18\x03 \x01(\tR\x04task\"\x80\x01\n" +
+	"\x04File\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\rR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\rR\x02to\x12\x12\n" +
+	"\x04task\x18\x03 \x01(\tR\x04task\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\rR\x04size\x12\x18\n" +
+	"\aoffered\x18\x06 \x01(\x03R\aoffered\"7\n" +
+	"\vFilesAnswer\x12(\n" +
+	"\x05files\x18\x01 \x03(\v2\x12.godwit.query.FileR\x05files\"V\n" +
+	"\x05Edits\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\rR\x04user\x12\x15\n" +
+	"\x06msg_id\x18\x03 \x01(\rR\x05msgId\"*\n" +
+	"\x04Edit\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\x03R\x02at\x12\x12\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\"7\n" +
+	"\vEditsAnswer\x12(\n" +
+	"\x05edits\x18\x01 \x03(\v2\x12.godwit.query.EditR\x05edits\"7\n" +
+	"\x06Pushes\x12-\n" +
+	"\x05asked\x18\x01 \x03(\v2\x17.godwit.query.PushAskedR\x05asked\"a\n" +
+	"\tPushAsked\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\rR\x05index\"v\n" +
+	"\vPushMessage\x12/\n" +
+	"\amessage\x18\x01 \x01(\v2\x15.godwit.query.MessageR\amessage\x12\x1e\n" +
+	"\n" +
+	"recipients\x18\x02 \x03(\rR\n" +
+	"recipients\x12\x16\n" +
+	"\x06blocks\x18\x03 \x03(\rR\x06blocks\"E\n" +
+	"\fPushesAnswer\x125\n" +
+	"\bmessages\x18\x01 \x03(\v2\x19.godwit.query.PushMessageR\bmessages\">\n" +
+	"\fUnreadTotals\x12\x14\n" +
+	"\x05users\x18\x01 \x03(\rR\x05users\x12\x18\n" +
+	"\astreams\x18\x02 \x03(\rR\astreams\",\n" +
+	"\x12UnreadTotalsAnswer\x12\x16\n" +
+	"\x06totals\x18\x01 \x03(\rR\x06totals*q\n" +
 	"\x04Code\x12\v\n" +
 	"\aCODE_OK\x10\x00\x12\x0f\n" +
 	"\vCODE_BEHIND\x10\x01\x12\x12\n" +
@@ -2766,7 +6507,7 @@ func file_schema_query_query_proto_rawDescGZIP() []byte {
 }
 
 var file_schema_query_query_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_schema_query_query_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_schema_query_query_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
 var file_schema_query_query_proto_goTypes = []any{
 	(Code)(0),                    // 0: godwit.query.Code
 	(*AtLeast)(nil),              // 1: godwit.query.AtLeast
@@ -2783,28 +6524,75 @@ var file_schema_query_query_proto_goTypes = []any{
 	(*FriendsAnswer)(nil),        // 12: godwit.query.FriendsAnswer
 	(*NameState)(nil),            // 13: godwit.query.NameState
 	(*NameStateAnswer)(nil),      // 14: godwit.query.NameStateAnswer
-	(*Statuses)(nil),             // 15: godwit.query.Statuses
-	(*StatusesAnswer)(nil),       // 16: godwit.query.StatusesAnswer
-	(*SessionLive)(nil),          // 17: godwit.query.SessionLive
-	(*SessionLiveAnswer)(nil),    // 18: godwit.query.SessionLiveAnswer
-	(*Lives)(nil),                // 19: godwit.query.Lives
-	(*Life)(nil),                 // 20: godwit.query.Life
-	(*LivesAnswer)(nil),          // 21: godwit.query.LivesAnswer
-	(*SessionsOf)(nil),           // 22: godwit.query.SessionsOf
-	(*SessionRow)(nil),           // 23: godwit.query.SessionRow
-	(*SessionsOfAnswer)(nil),     // 24: godwit.query.SessionsOfAnswer
-	(*PresenceTotals)(nil),       // 25: godwit.query.PresenceTotals
-	(*PresenceTotalsAnswer)(nil), // 26: godwit.query.PresenceTotalsAnswer
-	(*Lists)(nil),                // 27: godwit.query.Lists
-	(*ListEntry)(nil),            // 28: godwit.query.ListEntry
-	(*ListsAnswer)(nil),          // 29: godwit.query.ListsAnswer
-	(*History)(nil),              // 30: godwit.query.History
-	(*ByIds)(nil),                // 31: godwit.query.ByIds
-	(*Message)(nil),              // 32: godwit.query.Message
-	(*MessagesAnswer)(nil),       // 33: godwit.query.MessagesAnswer
-	(*Head)(nil),                 // 34: godwit.query.Head
-	(*HeadAnswer)(nil),           // 35: godwit.query.HeadAnswer
-	(event.DeviceClass)(0),       // 36: godwit.event.DeviceClass
+	(*Departments)(nil),          // 15: godwit.query.Departments
+	(*Department)(nil),           // 16: godwit.query.Department
+	(*DepartmentsAnswer)(nil),    // 17: godwit.query.DepartmentsAnswer
+	(*Relations)(nil),            // 18: godwit.query.Relations
+	(*Relation)(nil),             // 19: godwit.query.Relation
+	(*RelationsAnswer)(nil),      // 20: godwit.query.RelationsAnswer
+	(*FriendList)(nil),           // 21: godwit.query.FriendList
+	(*Friend)(nil),               // 22: godwit.query.Friend
+	(*FriendListAnswer)(nil),     // 23: godwit.query.FriendListAnswer
+	(*Devices)(nil),              // 24: godwit.query.Devices
+	(*Device)(nil),               // 25: godwit.query.Device
+	(*DevicesAnswer)(nil),        // 26: godwit.query.DevicesAnswer
+	(*ApiKeys)(nil),              // 27: godwit.query.ApiKeys
+	(*ApiKey)(nil),               // 28: godwit.query.ApiKey
+	(*ApiKeysAnswer)(nil),        // 29: godwit.query.ApiKeysAnswer
+	(*Webhooks)(nil),             // 30: godwit.query.Webhooks
+	(*Webhook)(nil),              // 31: godwit.query.Webhook
+	(*WebhooksAnswer)(nil),       // 32: godwit.query.WebhooksAnswer
+	(*RequestState)(nil),         // 33: godwit.query.RequestState
+	(*RequestStateAnswer)(nil),   // 34: godwit.query.RequestStateAnswer
+	(*PeopleChanged)(nil),        // 35: godwit.query.PeopleChanged
+	(*PeopleChangedAnswer)(nil),  // 36: godwit.query.PeopleChangedAnswer
+	(*Statuses)(nil),             // 37: godwit.query.Statuses
+	(*StatusesAnswer)(nil),       // 38: godwit.query.StatusesAnswer
+	(*SessionLive)(nil),          // 39: godwit.query.SessionLive
+	(*SessionLiveAnswer)(nil),    // 40: godwit.query.SessionLiveAnswer
+	(*Lives)(nil),                // 41: godwit.query.Lives
+	(*Life)(nil),                 // 42: godwit.query.Life
+	(*LivesAnswer)(nil),          // 43: godwit.query.LivesAnswer
+	(*SessionsOf)(nil),           // 44: godwit.query.SessionsOf
+	(*SessionRow)(nil),           // 45: godwit.query.SessionRow
+	(*SessionsOfAnswer)(nil),     // 46: godwit.query.SessionsOfAnswer
+	(*PresenceTotals)(nil),       // 47: godwit.query.PresenceTotals
+	(*PresenceTotalsAnswer)(nil), // 48: godwit.query.PresenceTotalsAnswer
+	(*Lists)(nil),                // 49: godwit.query.Lists
+	(*ListEntry)(nil),            // 50: godwit.query.ListEntry
+	(*ListsAnswer)(nil),          // 51: godwit.query.ListsAnswer
+	(*History)(nil),              // 52: godwit.query.History
+	(*ByIds)(nil),                // 53: godwit.query.ByIds
+	(*Message)(nil),              // 54: godwit.query.Message
+	(*MessagesAnswer)(nil),       // 55: godwit.query.MessagesAnswer
+	(*Head)(nil),                 // 56: godwit.query.Head
+	(*HeadAnswer)(nil),           // 57: godwit.query.HeadAnswer
+	(*GroupState)(nil),           // 58: godwit.query.GroupState
+	(*Group)(nil),                // 59: godwit.query.Group
+	(*GroupAnswer)(nil),          // 60: godwit.query.GroupAnswer
+	(*GroupList)(nil),            // 61: godwit.query.GroupList
+	(*GroupListAnswer)(nil),      // 62: godwit.query.GroupListAnswer
+	(*Sync)(nil),                 // 63: godwit.query.Sync
+	(*SyncEntry)(nil),            // 64: godwit.query.SyncEntry
+	(*SyncAnswer)(nil),           // 65: godwit.query.SyncAnswer
+	(*Receipts)(nil),             // 66: godwit.query.Receipts
+	(*ReceiptsAnswer)(nil),       // 67: godwit.query.ReceiptsAnswer
+	(*Blocks)(nil),               // 68: godwit.query.Blocks
+	(*UsersAnswer)(nil),          // 69: godwit.query.UsersAnswer
+	(*Files)(nil),                // 70: godwit.query.Files
+	(*File)(nil),                 // 71: godwit.query.File
+	(*FilesAnswer)(nil),          // 72: godwit.query.FilesAnswer
+	(*Edits)(nil),                // 73: godwit.query.Edits
+	(*Edit)(nil),                 // 74: godwit.query.Edit
+	(*EditsAnswer)(nil),          // 75: godwit.query.EditsAnswer
+	(*Pushes)(nil),               // 76: godwit.query.Pushes
+	(*PushAsked)(nil),            // 77: godwit.query.PushAsked
+	(*PushMessage)(nil),          // 78: godwit.query.PushMessage
+	(*PushesAnswer)(nil),         // 79: godwit.query.PushesAnswer
+	(*UnreadTotals)(nil),         // 80: godwit.query.UnreadTotals
+	(*UnreadTotalsAnswer)(nil),   // 81: godwit.query.UnreadTotalsAnswer
+	(event.DeviceClass)(0),       // 82: godwit.event.DeviceClass
+	(event.GroupType)(0),         // 83: godwit.event.GroupType
 }
 var file_schema_query_query_proto_depIdxs = []int32{
 	1,  // 0: godwit.query.Request.at_least:type_name -> godwit.query.AtLeast
@@ -2814,42 +6602,94 @@ var file_schema_query_query_proto_depIdxs = []int32{
 	11, // 4: godwit.query.Request.friends:type_name -> godwit.query.Friends
 	10, // 5: godwit.query.Request.account_list:type_name -> godwit.query.AccountList
 	13, // 6: godwit.query.Request.name_state:type_name -> godwit.query.NameState
-	15, // 7: godwit.query.Request.statuses:type_name -> godwit.query.Statuses
-	17, // 8: godwit.query.Request.session_live:type_name -> godwit.query.SessionLive
-	19, // 9: godwit.query.Request.lives:type_name -> godwit.query.Lives
-	22, // 10: godwit.query.Request.sessions_of:type_name -> godwit.query.SessionsOf
-	25, // 11: godwit.query.Request.presence_totals:type_name -> godwit.query.PresenceTotals
-	27, // 12: godwit.query.Request.lists:type_name -> godwit.query.Lists
-	30, // 13: godwit.query.Request.history:type_name -> godwit.query.History
-	31, // 14: godwit.query.Request.by_ids:type_name -> godwit.query.ByIds
-	34, // 15: godwit.query.Request.head:type_name -> godwit.query.Head
-	0,  // 16: godwit.query.Answer.code:type_name -> godwit.query.Code
-	1,  // 17: godwit.query.Answer.at:type_name -> godwit.query.AtLeast
-	6,  // 18: godwit.query.Answer.account:type_name -> godwit.query.AccountAnswer
-	8,  // 19: godwit.query.Answer.accounts:type_name -> godwit.query.AccountsAnswer
-	12, // 20: godwit.query.Answer.friends:type_name -> godwit.query.FriendsAnswer
-	14, // 21: godwit.query.Answer.name_state:type_name -> godwit.query.NameStateAnswer
-	16, // 22: godwit.query.Answer.statuses:type_name -> godwit.query.StatusesAnswer
-	18, // 23: godwit.query.Answer.session_live:type_name -> godwit.query.SessionLiveAnswer
-	21, // 24: godwit.query.Answer.lives:type_name -> godwit.query.LivesAnswer
-	24, // 25: godwit.query.Answer.sessions_of:type_name -> godwit.query.SessionsOfAnswer
-	26, // 26: godwit.query.Answer.presence_totals:type_name -> godwit.query.PresenceTotalsAnswer
-	29, // 27: godwit.query.Answer.lists:type_name -> godwit.query.ListsAnswer
-	33, // 28: godwit.query.Answer.messages:type_name -> godwit.query.MessagesAnswer
-	35, // 29: godwit.query.Answer.head:type_name -> godwit.query.HeadAnswer
-	4,  // 30: godwit.query.AccountAnswer.account:type_name -> godwit.query.Account
-	4,  // 31: godwit.query.AccountsAnswer.accounts:type_name -> godwit.query.Account
-	20, // 32: godwit.query.LivesAnswer.lives:type_name -> godwit.query.Life
-	36, // 33: godwit.query.SessionRow.device_class:type_name -> godwit.event.DeviceClass
-	23, // 34: godwit.query.SessionsOfAnswer.sessions:type_name -> godwit.query.SessionRow
-	32, // 35: godwit.query.ListEntry.latest:type_name -> godwit.query.Message
-	28, // 36: godwit.query.ListsAnswer.entries:type_name -> godwit.query.ListEntry
-	32, // 37: godwit.query.MessagesAnswer.messages:type_name -> godwit.query.Message
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	15, // 7: godwit.query.Request.departments:type_name -> godwit.query.Departments
+	18, // 8: godwit.query.Request.relations:type_name -> godwit.query.Relations
+	21, // 9: godwit.query.Request.friend_list:type_name -> godwit.query.FriendList
+	24, // 10: godwit.query.Request.devices:type_name -> godwit.query.Devices
+	27, // 11: godwit.query.Request.api_keys:type_name -> godwit.query.ApiKeys
+	30, // 12: godwit.query.Request.webhooks:type_name -> godwit.query.Webhooks
+	33, // 13: godwit.query.Request.request_state:type_name -> godwit.query.RequestState
+	35, // 14: godwit.query.Request.people_changed:type_name -> godwit.query.PeopleChanged
+	37, // 15: godwit.query.Request.statuses:type_name -> godwit.query.Statuses
+	39, // 16: godwit.query.Request.session_live:type_name -> godwit.query.SessionLive
+	41, // 17: godwit.query.Request.lives:type_name -> godwit.query.Lives
+	44, // 18: godwit.query.Request.sessions_of:type_name -> godwit.query.SessionsOf
+	47, // 19: godwit.query.Request.presence_totals:type_name -> godwit.query.PresenceTotals
+	49, // 20: godwit.query.Request.lists:type_name -> godwit.query.Lists
+	52, // 21: godwit.query.Request.history:type_name -> godwit.query.History
+	53, // 22: godwit.query.Request.by_ids:type_name -> godwit.query.ByIds
+	56, // 23: godwit.query.Request.head:type_name -> godwit.query.Head
+	58, // 24: godwit.query.Request.group_state:type_name -> godwit.query.GroupState
+	61, // 25: godwit.query.Request.group_list:type_name -> godwit.query.GroupList
+	63, // 26: godwit.query.Request.sync:type_name -> godwit.query.Sync
+	66, // 27: godwit.query.Request.receipts:type_name -> godwit.query.Receipts
+	68, // 28: godwit.query.Request.blocks:type_name -> godwit.query.Blocks
+	70, // 29: godwit.query.Request.files:type_name -> godwit.query.Files
+	73, // 30: godwit.query.Request.edits:type_name -> godwit.query.Edits
+	76, // 31: godwit.query.Request.pushes:type_name -> godwit.query.Pushes
+	80, // 32: godwit.query.Request.unread_totals:type_name -> godwit.query.UnreadTotals
+	0,  // 33: godwit.query.Answer.code:type_name -> godwit.query.Code
+	1,  // 34: godwit.query.Answer.at:type_name -> godwit.query.AtLeast
+	6,  // 35: godwit.query.Answer.account:type_name -> godwit.query.AccountAnswer
+	8,  // 36: godwit.query.Answer.accounts:type_name -> godwit.query.AccountsAnswer
+	12, // 37: godwit.query.Answer.friends:type_name -> godwit.query.FriendsAnswer
+	14, // 38: godwit.query.Answer.name_state:type_name -> godwit.query.NameStateAnswer
+	17, // 39: godwit.query.Answer.departments:type_name -> godwit.query.DepartmentsAnswer
+	20, // 40: godwit.query.Answer.relations:type_name -> godwit.query.RelationsAnswer
+	23, // 41: godwit.query.Answer.friend_list:type_name -> godwit.query.FriendListAnswer
+	26, // 42: godwit.query.Answer.devices:type_name -> godwit.query.DevicesAnswer
+	29, // 43: godwit.query.Answer.api_keys:type_name -> godwit.query.ApiKeysAnswer
+	32, // 44: godwit.query.Answer.webhooks:type_name -> godwit.query.WebhooksAnswer
+	34, // 45: godwit.query.Answer.request_state:type_name -> godwit.query.RequestStateAnswer
+	36, // 46: godwit.query.Answer.people_changed:type_name -> godwit.query.PeopleChangedAnswer
+	38, // 47: godwit.query.Answer.statuses:type_name -> godwit.query.StatusesAnswer
+	40, // 48: godwit.query.Answer.session_live:type_name -> godwit.query.SessionLiveAnswer
+	43, // 49: godwit.query.Answer.lives:type_name -> godwit.query.LivesAnswer
+	46, // 50: godwit.query.Answer.sessions_of:type_name -> godwit.query.SessionsOfAnswer
+	48, // 51: godwit.query.Answer.presence_totals:type_name -> godwit.query.PresenceTotalsAnswer
+	51, // 52: godwit.query.Answer.lists:type_name -> godwit.query.ListsAnswer
+	55, // 53: godwit.query.Answer.messages:type_name -> godwit.query.MessagesAnswer
+	57, // 54: godwit.query.Answer.head:type_name -> godwit.query.HeadAnswer
+	60, // 55: godwit.query.Answer.group:type_name -> godwit.query.GroupAnswer
+	62, // 56: godwit.query.Answer.group_list:type_name -> godwit.query.GroupListAnswer
+	65, // 57: godwit.query.Answer.sync:type_name -> godwit.query.SyncAnswer
+	67, // 58: godwit.query.Answer.receipts:type_name -> godwit.query.ReceiptsAnswer
+	69, // 59: godwit.query.Answer.users:type_name -> godwit.query.UsersAnswer
+	72, // 60: godwit.query.Answer.files:type_name -> godwit.query.FilesAnswer
+	75, // 61: godwit.query.Answer.edits:type_name -> godwit.query.EditsAnswer
+	79, // 62: godwit.query.Answer.pushes:type_name -> godwit.query.PushesAnswer
+	81, // 63: godwit.query.Answer.unread_totals:type_name -> godwit.query.UnreadTotalsAnswer
+	4,  // 64: godwit.query.AccountAnswer.account:type_name -> godwit.query.Account
+	4,  // 65: godwit.query.AccountsAnswer.accounts:type_name -> godwit.query.Account
+	16, // 66: godwit.query.DepartmentsAnswer.departments:type_name -> godwit.query.Department
+	19, // 67: godwit.query.RelationsAnswer.relations:type_name -> godwit.query.Relation
+	22, // 68: godwit.query.FriendListAnswer.friends:type_name -> godwit.query.Friend
+	25, // 69: godwit.query.DevicesAnswer.devices:type_name -> godwit.query.Device
+	28, // 70: godwit.query.ApiKeysAnswer.keys:type_name -> godwit.query.ApiKey
+	31, // 71: godwit.query.WebhooksAnswer.webhooks:type_name -> godwit.query.Webhook
+	42, // 72: godwit.query.LivesAnswer.lives:type_name -> godwit.query.Life
+	82, // 73: godwit.query.SessionRow.device_class:type_name -> godwit.event.DeviceClass
+	45, // 74: godwit.query.SessionsOfAnswer.sessions:type_name -> godwit.query.SessionRow
+	54, // 75: godwit.query.ListEntry.latest:type_name -> godwit.query.Message
+	50, // 76: godwit.query.ListsAnswer.entries:type_name -> godwit.query.ListEntry
+	54, // 77: godwit.query.MessagesAnswer.messages:type_name -> godwit.query.Message
+	83, // 78: godwit.query.Group.type:type_name -> godwit.event.GroupType
+	59, // 79: godwit.query.GroupAnswer.group:type_name -> godwit.query.Group
+	59, // 80: godwit.query.GroupListAnswer.groups:type_name -> godwit.query.Group
+	1,  // 81: godwit.query.Sync.since:type_name -> godwit.query.AtLeast
+	54, // 82: godwit.query.SyncEntry.latest:type_name -> godwit.query.Message
+	64, // 83: godwit.query.SyncAnswer.entries:type_name -> godwit.query.SyncEntry
+	1,  // 84: godwit.query.SyncAnswer.next:type_name -> godwit.query.AtLeast
+	71, // 85: godwit.query.FilesAnswer.files:type_name -> godwit.query.File
+	74, // 86: godwit.query.EditsAnswer.edits:type_name -> godwit.query.Edit
+	77, // 87: godwit.query.Pushes.asked:type_name -> godwit.query.PushAsked
+	54, // 88: godwit.query.PushMessage.message:type_name -> godwit.query.Message
+	78, // 89: godwit.query.PushesAnswer.messages:type_name -> godwit.query.PushMessage
+	90, // [90:90] is the sub-list for method output_type
+	90, // [90:90] is the sub-list for method input_type
+	90, // [90:90] is the sub-list for extension type_name
+	90, // [90:90] is the sub-list for extension extendee
+	0,  // [0:90] is the sub-list for field type_name
 }
 
 func init() { file_schema_query_query_proto_init() }
@@ -2864,6 +6704,14 @@ func file_schema_query_query_proto_init() {
 		(*Request_Friends)(nil),
 		(*Request_AccountList)(nil),
 		(*Request_NameState)(nil),
+		(*Request_Departments)(nil),
+		(*Request_Relations)(nil),
+		(*Request_FriendList)(nil),
+		(*Request_Devices)(nil),
+		(*Request_ApiKeys)(nil),
+		(*Request_Webhooks)(nil),
+		(*Request_RequestState)(nil),
+		(*Request_PeopleChanged)(nil),
 		(*Request_Statuses)(nil),
 		(*Request_SessionLive)(nil),
 		(*Request_Lives)(nil),
@@ -2873,12 +6721,29 @@ func file_schema_query_query_proto_init() {
 		(*Request_History)(nil),
 		(*Request_ByIds)(nil),
 		(*Request_Head)(nil),
+		(*Request_GroupState)(nil),
+		(*Request_GroupList)(nil),
+		(*Request_Sync)(nil),
+		(*Request_Receipts)(nil),
+		(*Request_Blocks)(nil),
+		(*Request_Files)(nil),
+		(*Request_Edits)(nil),
+		(*Request_Pushes)(nil),
+		(*Request_UnreadTotals)(nil),
 	}
 	file_schema_query_query_proto_msgTypes[2].OneofWrappers = []any{
 		(*Answer_Account)(nil),
 		(*Answer_Accounts)(nil),
 		(*Answer_Friends)(nil),
 		(*Answer_NameState)(nil),
+		(*Answer_Departments)(nil),
+		(*Answer_Relations)(nil),
+		(*Answer_FriendList)(nil),
+		(*Answer_Devices)(nil),
+		(*Answer_ApiKeys)(nil),
+		(*Answer_Webhooks)(nil),
+		(*Answer_RequestState)(nil),
+		(*Answer_PeopleChanged)(nil),
 		(*Answer_Statuses)(nil),
 		(*Answer_SessionLive)(nil),
 		(*Answer_Lives)(nil),
@@ -2887,6 +6752,15 @@ func file_schema_query_query_proto_init() {
 		(*Answer_Lists)(nil),
 		(*Answer_Messages)(nil),
 		(*Answer_Head)(nil),
+		(*Answer_Group)(nil),
+		(*Answer_GroupList)(nil),
+		(*Answer_Sync)(nil),
+		(*Answer_Receipts)(nil),
+		(*Answer_Users)(nil),
+		(*Answer_Files)(nil),
+		(*Answer_Edits)(nil),
+		(*Answer_Pushes)(nil),
+		(*Answer_UnreadTotals)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2894,7 +6768,7 @@ func file_schema_query_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_schema_query_query_proto_rawDesc), len(file_schema_query_query_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   35,
+			NumMessages:   81,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

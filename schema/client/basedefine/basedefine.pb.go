@@ -2360,9 +2360,15 @@ type MsgInfo struct {
 	// Message type.
 	MsgType *MsgType `protobuf:"varint,4,req,name=msg_type,json=msgType,enum=IM.BaseDefine.MsgType" json:"msg_type,omitempty"`
 	// Content: encrypted text, or for voice 4 bytes of duration and the audio.
-	MsgData       []byte `protobuf:"bytes,5,req,name=msg_data,json=msgData" json:"msg_data,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MsgData []byte `protobuf:"bytes,5,req,name=msg_data,json=msgData" json:"msg_data,omitempty"`
+	// Extension: it was recalled; msg_data is a text that says so.
+	Recalled *bool `protobuf:"varint,101,opt,name=recalled" json:"recalled,omitempty"`
+	// Extension: how often it was edited.
+	Edits *uint32 `protobuf:"varint,102,opt,name=edits" json:"edits,omitempty"`
+	// Extension: the id that its sender gave it.
+	ClientMessageId []byte `protobuf:"bytes,103,opt,name=client_message_id,json=clientMessageId" json:"client_message_id,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *MsgInfo) Reset() {
@@ -2426,6 +2432,27 @@ func (x *MsgInfo) GetMsgType() MsgType {
 func (x *MsgInfo) GetMsgData() []byte {
 	if x != nil {
 		return x.MsgData
+	}
+	return nil
+}
+
+func (x *MsgInfo) GetRecalled() bool {
+	if x != nil && x.Recalled != nil {
+		return *x.Recalled
+	}
+	return false
+}
+
+func (x *MsgInfo) GetEdits() uint32 {
+	if x != nil && x.Edits != nil {
+		return *x.Edits
+	}
+	return 0
+}
+
+func (x *MsgInfo) GetClientMessageId() []byte {
+	if x != nil {
+		return x.ClientMessageId
 	}
 	return nil
 }
@@ -3057,14 +3084,17 @@ const file_schema_client_basedefine_basedefine_proto_rawDesc = "" +
 	"\rlatest_msg_id\x18\x04 \x02(\rR\vlatestMsgId\x12&\n" +
 	"\x0flatest_msg_data\x18\x05 \x02(\fR\rlatestMsgData\x12>\n" +
 	"\x0flatest_msg_type\x18\x06 \x02(\x0e2\x16.IM.BaseDefine.MsgTypeR\rlatestMsgType\x124\n" +
-	"\x17latest_msg_from_user_id\x18\a \x02(\rR\x13latestMsgFromUserId\"\xb7\x01\n" +
+	"\x17latest_msg_from_user_id\x18\a \x02(\rR\x13latestMsgFromUserId\"\x95\x02\n" +
 	"\aMsgInfo\x12\x15\n" +
 	"\x06msg_id\x18\x01 \x02(\rR\x05msgId\x12&\n" +
 	"\x0ffrom_session_id\x18\x02 \x02(\rR\rfromSessionId\x12\x1f\n" +
 	"\vcreate_time\x18\x03 \x02(\rR\n" +
 	"createTime\x121\n" +
 	"\bmsg_type\x18\x04 \x02(\x0e2\x16.IM.BaseDefine.MsgTypeR\amsgType\x12\x19\n" +
-	"\bmsg_data\x18\x05 \x02(\fR\amsgData\"G\n" +
+	"\bmsg_data\x18\x05 \x02(\fR\amsgData\x12\x1a\n" +
+	"\brecalled\x18e \x01(\bR\brecalled\x12\x14\n" +
+	"\x05edits\x18f \x01(\rR\x05edits\x12*\n" +
+	"\x11client_message_id\x18g \x01(\fR\x0fclientMessageId\"G\n" +
 	"\x10GroupVersionInfo\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x02(\rR\agroupId\x12\x18\n" +
 	"\aversion\x18\x02 \x02(\rR\aversion\"\xb6\x02\n" +

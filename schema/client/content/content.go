@@ -129,12 +129,6 @@ func Parts(text string) iter.Seq[Part] {
 	}
 }
 
-// HasPicture tells whether a text shows a picture.
-func HasPicture(text string) bool {
-	_, rest, found := strings.Cut(text, PictureOpen)
-	return found && strings.Contains(rest, PictureClose)
-}
-
 // AppendVoice appends the msg_data of a voice message that lasts the given number of seconds.
 func AppendVoice(dst []byte, seconds uint32, audio []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(dst, seconds), audio...)

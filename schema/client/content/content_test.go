@@ -148,10 +148,6 @@ func TestParts(t *testing.T) {
 		if !slices.Equal(got, c.want) {
 			t.Errorf("Parts(%q) = %v, want %v", c.text, got, c.want)
 		}
-		has := slices.ContainsFunc(c.want, func(p Part) bool { return p.Picture })
-		if HasPicture(c.text) != has {
-			t.Errorf("HasPicture(%q) = %t", c.text, !has)
-		}
 		for range Parts(c.text) { // a reader may stop early
 			break
 		}

@@ -148,6 +148,15 @@ type IMLoginReq struct {
 	ClientType *basedefine.ClientType `protobuf:"varint,4,req,name=client_type,json=clientType,enum=IM.BaseDefine.ClientType" json:"client_type,omitempty"`
 	// Free text, never checked.
 	ClientVersion *string `protobuf:"bytes,5,opt,name=client_version,json=clientVersion" json:"client_version,omitempty"`
+	// Extension: bits of what the client understands beyond the protocol, see
+	// Extension.Feature. Nothing of service 32 is sent to a client that does not set it.
+	Features *uint32 `protobuf:"varint,100,opt,name=features" json:"features,omitempty"`
+	// Extension: token of an earlier answer, instead of the password.
+	ResumeToken []byte `protobuf:"bytes,101,opt,name=resume_token,json=resumeToken" json:"resume_token,omitempty"`
+	// Extension: what the client has; the answer is followed by SyncRsp.
+	SyncToken []byte `protobuf:"bytes,102,opt,name=sync_token,json=syncToken" json:"sync_token,omitempty"`
+	// Extension: a JWT of an identity provider, instead of name and password.
+	IdentityToken *string `protobuf:"bytes,103,opt,name=identity_token,json=identityToken" json:"identity_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -217,6 +226,34 @@ func (x *IMLoginReq) GetClientVersion() string {
 	return ""
 }
 
+func (x *IMLoginReq) GetFeatures() uint32 {
+	if x != nil && x.Features != nil {
+		return *x.Features
+	}
+	return 0
+}
+
+func (x *IMLoginReq) GetResumeToken() []byte {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return nil
+}
+
+func (x *IMLoginReq) GetSyncToken() []byte {
+	if x != nil {
+		return x.SyncToken
+	}
+	return nil
+}
+
+func (x *IMLoginReq) GetIdentityToken() string {
+	if x != nil && x.IdentityToken != nil {
+		return *x.IdentityToken
+	}
+	return ""
+}
+
 // IMLoginRes (0x0104) answers a login. It is the only answer whose name ends in Res.
 type IMLoginRes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -229,7 +266,12 @@ type IMLoginRes struct {
 	// On success: the status asked for.
 	OnlineStatus *basedefine.UserStatType `protobuf:"varint,4,opt,name=online_status,json=onlineStatus,enum=IM.BaseDefine.UserStatType" json:"online_status,omitempty"`
 	// On success: the user's own record, complete.
-	UserInfo      *basedefine.UserInfo `protobuf:"bytes,5,opt,name=user_info,json=userInfo" json:"user_info,omitempty"`
+	UserInfo *basedefine.UserInfo `protobuf:"bytes,5,opt,name=user_info,json=userInfo" json:"user_info,omitempty"`
+	// Extension, if the request had features: those that the server understands as well.
+	Features *uint32 `protobuf:"varint,100,opt,name=features" json:"features,omitempty"`
+	// Extension: logs in again without the password, until resume_expires (Unix seconds).
+	ResumeToken   []byte  `protobuf:"bytes,101,opt,name=resume_token,json=resumeToken" json:"resume_token,omitempty"`
+	ResumeExpires *uint32 `protobuf:"varint,102,opt,name=resume_expires,json=resumeExpires" json:"resume_expires,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -297,6 +339,27 @@ func (x *IMLoginRes) GetUserInfo() *basedefine.UserInfo {
 		return x.UserInfo
 	}
 	return nil
+}
+
+func (x *IMLoginRes) GetFeatures() uint32 {
+	if x != nil && x.Features != nil {
+		return *x.Features
+	}
+	return 0
+}
+
+func (x *IMLoginRes) GetResumeToken() []byte {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return nil
+}
+
+func (x *IMLoginRes) GetResumeExpires() uint32 {
+	if x != nil && x.ResumeExpires != nil {
+		return *x.ResumeExpires
+	}
+	return 0
 }
 
 // IMLogoutReq (0x0105) logs out; the server answers and closes. The body is empty.
@@ -942,7 +1005,7 @@ const file_schema_client_login_login_proto_rawDesc = "" +
 	"resultCode\x12\x19\n" +
 	"\bprior_ip\x18\x02 \x01(\tR\apriorIp\x12\x1b\n" +
 	"\tbackip_ip\x18\x03 \x01(\tR\bbackipIp\x12\x12\n" +
-	"\x04port\x18\x04 \x01(\rR\x04port\"\xea\x01\n" +
+	"\x04port\x18\x04 \x01(\rR\x04port\"\xef\x02\n" +
 	"\n" +
 	"IMLoginReq\x12\x1b\n" +
 	"\tuser_name\x18\x01 \x02(\tR\buserName\x12\x1a\n" +
@@ -950,7 +1013,12 @@ const file_schema_client_login_login_proto_rawDesc = "" +
 	"\ronline_status\x18\x03 \x02(\x0e2\x1b.IM.BaseDefine.UserStatTypeR\fonlineStatus\x12:\n" +
 	"\vclient_type\x18\x04 \x02(\x0e2\x19.IM.BaseDefine.ClientTypeR\n" +
 	"clientType\x12%\n" +
-	"\x0eclient_version\x18\x05 \x01(\tR\rclientVersion\"\x86\x02\n" +
+	"\x0eclient_version\x18\x05 \x01(\tR\rclientVersion\x12\x1a\n" +
+	"\bfeatures\x18d \x01(\rR\bfeatures\x12!\n" +
+	"\fresume_token\x18e \x01(\fR\vresumeToken\x12\x1d\n" +
+	"\n" +
+	"sync_token\x18f \x01(\fR\tsyncToken\x12%\n" +
+	"\x0eidentity_token\x18g \x01(\tR\ridentityToken\"\xec\x02\n" +
 	"\n" +
 	"IMLoginRes\x12\x1f\n" +
 	"\vserver_time\x18\x01 \x02(\rR\n" +
@@ -959,7 +1027,10 @@ const file_schema_client_login_login_proto_rawDesc = "" +
 	"resultCode\x12#\n" +
 	"\rresult_string\x18\x03 \x01(\tR\fresultString\x12@\n" +
 	"\ronline_status\x18\x04 \x01(\x0e2\x1b.IM.BaseDefine.UserStatTypeR\fonlineStatus\x124\n" +
-	"\tuser_info\x18\x05 \x01(\v2\x17.IM.BaseDefine.UserInfoR\buserInfo\"\r\n" +
+	"\tuser_info\x18\x05 \x01(\v2\x17.IM.BaseDefine.UserInfoR\buserInfo\x12\x1a\n" +
+	"\bfeatures\x18d \x01(\rR\bfeatures\x12!\n" +
+	"\fresume_token\x18e \x01(\fR\vresumeToken\x12%\n" +
+	"\x0eresume_expires\x18f \x01(\rR\rresumeExpires\"\r\n" +
 	"\vIMLogoutReq\".\n" +
 	"\vIMLogoutRsp\x12\x1f\n" +
 	"\vresult_code\x18\x01 \x02(\rR\n" +

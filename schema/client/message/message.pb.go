@@ -41,7 +41,14 @@ type IMMsgData struct {
 	// Content: encrypted text or voice. Never empty.
 	MsgData []byte `protobuf:"bytes,6,req,name=msg_data,json=msgData" json:"msg_data,omitempty"`
 	// Routing cookie between servers; a client leaves it unset and never gets it.
-	AttachData    []byte `protobuf:"bytes,20,opt,name=attach_data,json=attachData" json:"attach_data,omitempty"`
+	AttachData []byte `protobuf:"bytes,20,opt,name=attach_data,json=attachData" json:"attach_data,omitempty"`
+	// Extension: a ULID of the client's, 16 bytes. A message with it may be sent again for
+	// days and counts once.
+	ClientMessageId []byte `protobuf:"bytes,100,opt,name=client_message_id,json=clientMessageId" json:"client_message_id,omitempty"`
+	// Extension, from the server: it was recalled; msg_data is a text that says so.
+	Recalled *bool `protobuf:"varint,101,opt,name=recalled" json:"recalled,omitempty"`
+	// Extension, from the server: how often it was edited.
+	Edits         *uint32 `protobuf:"varint,102,opt,name=edits" json:"edits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -125,6 +132,27 @@ func (x *IMMsgData) GetAttachData() []byte {
 	return nil
 }
 
+func (x *IMMsgData) GetClientMessageId() []byte {
+	if x != nil {
+		return x.ClientMessageId
+	}
+	return nil
+}
+
+func (x *IMMsgData) GetRecalled() bool {
+	if x != nil && x.Recalled != nil {
+		return *x.Recalled
+	}
+	return false
+}
+
+func (x *IMMsgData) GetEdits() uint32 {
+	if x != nil && x.Edits != nil {
+		return *x.Edits
+	}
+	return 0
+}
+
 // IMMsgDataAck (0x0302) tells a sender the id of the stored message; from a client it is a receipt.
 type IMMsgDataAck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -135,7 +163,11 @@ type IMMsgDataAck struct {
 	// Assigned id / id of the received message.
 	MsgId *uint32 `protobuf:"varint,3,req,name=msg_id,json=msgId" json:"msg_id,omitempty"`
 	// Kind of conversation.
-	SessionType   *basedefine.SessionType `protobuf:"varint,4,req,name=session_type,json=sessionType,enum=IM.BaseDefine.SessionType" json:"session_type,omitempty"`
+	SessionType *basedefine.SessionType `protobuf:"varint,4,req,name=session_type,json=sessionType,enum=IM.BaseDefine.SessionType" json:"session_type,omitempty"`
+	// Extension: that of the message, if it had one.
+	ClientMessageId []byte `protobuf:"bytes,100,opt,name=client_message_id,json=clientMessageId" json:"client_message_id,omitempty"`
+	// Extension, with client_message_id: Unix seconds that the server gave the message.
+	CreateTime    *uint32 `protobuf:"varint,101,opt,name=create_time,json=createTime" json:"create_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -196,6 +228,20 @@ func (x *IMMsgDataAck) GetSessionType() basedefine.SessionType {
 		return *x.SessionType
 	}
 	return basedefine.SessionType(1)
+}
+
+func (x *IMMsgDataAck) GetClientMessageId() []byte {
+	if x != nil {
+		return x.ClientMessageId
+	}
+	return nil
+}
+
+func (x *IMMsgDataAck) GetCreateTime() uint32 {
+	if x != nil && x.CreateTime != nil {
+		return *x.CreateTime
+	}
+	return 0
 }
 
 // IMMsgDataReadAck (0x0303) says how far the user has read a conversation.
@@ -1061,7 +1107,7 @@ var File_schema_client_message_message_proto protoreflect.FileDescriptor
 const file_schema_client_message_message_proto_rawDesc = "" +
 	"\n" +
 	"#schema/client/message/message.proto\x12\n" +
-	"IM.Message\x1a)schema/client/basedefine/basedefine.proto\"\xf8\x01\n" +
+	"IM.Message\x1a)schema/client/basedefine/basedefine.proto\"\xd6\x02\n" +
 	"\tIMMsgData\x12 \n" +
 	"\ffrom_user_id\x18\x01 \x02(\rR\n" +
 	"fromUserId\x12\"\n" +
@@ -1072,13 +1118,19 @@ const file_schema_client_message_message_proto_rawDesc = "" +
 	"\bmsg_type\x18\x05 \x02(\x0e2\x16.IM.BaseDefine.MsgTypeR\amsgType\x12\x19\n" +
 	"\bmsg_data\x18\x06 \x02(\fR\amsgData\x12\x1f\n" +
 	"\vattach_data\x18\x14 \x01(\fR\n" +
-	"attachData\"\x9c\x01\n" +
+	"attachData\x12*\n" +
+	"\x11client_message_id\x18d \x01(\fR\x0fclientMessageId\x12\x1a\n" +
+	"\brecalled\x18e \x01(\bR\brecalled\x12\x14\n" +
+	"\x05edits\x18f \x01(\rR\x05edits\"\xe9\x01\n" +
 	"\fIMMsgDataAck\x12\x17\n" +
 	"\auser_id\x18\x01 \x02(\rR\x06userId\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x02 \x02(\rR\tsessionId\x12\x15\n" +
 	"\x06msg_id\x18\x03 \x02(\rR\x05msgId\x12=\n" +
-	"\fsession_type\x18\x04 \x02(\x0e2\x1a.IM.BaseDefine.SessionTypeR\vsessionType\"\xa0\x01\n" +
+	"\fsession_type\x18\x04 \x02(\x0e2\x1a.IM.BaseDefine.SessionTypeR\vsessionType\x12*\n" +
+	"\x11client_message_id\x18d \x01(\fR\x0fclientMessageId\x12\x1f\n" +
+	"\vcreate_time\x18e \x01(\rR\n" +
+	"createTime\"\xa0\x01\n" +
 	"\x10IMMsgDataReadAck\x12\x17\n" +
 	"\auser_id\x18\x01 \x02(\rR\x06userId\x12\x1d\n" +
 	"\n" +

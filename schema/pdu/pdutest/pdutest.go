@@ -65,7 +65,8 @@ func unhex(s string) []byte {
 	return b
 }
 
-// requests are the bodies of clients' commands. Each begins with the user id 5. good is right; enum is the same with a
+// requests are the bodies of clients' commands. Each begins with a required field of two bytes, mostly a user id
+// of 5. good is right; enum is the same with a
 // number outside its list in a required enum field, if there is one.
 var requests = []struct {
 	command uint16
@@ -102,6 +103,14 @@ var requests = []struct {
 	{0x050b, "file uploaded", "0805 1006 1a0174 220166 2801", ""},
 	{0x050c, "file fetched", "0805 1006 1a0174", ""},
 	{0x0601, "peer command", "0805 1006 1a027b7d", ""},
+	{0x2001, "sync", "0a00", ""},
+	{0x2005, "recall", "0805 1001 1806", "0805 1003 1806"},
+	{0x2007, "edit", "0805 1001 1806 220178", "0805 1003 1806 220178"},
+	{0x200a, "received", "0805 1001 1806", "0805 1003 1806"},
+	{0x200c, "receipts", "0805 1001 1806", "0805 1003 1806"},
+	{0x200e, "typing", "0805 1001 1801", "0805 1003 1801"},
+	{0x2013, "friend", "0805 1001", "0805 1009"},
+	{0x2017, "group update", "0805 120178", ""},
 }
 
 // Requests yields the commands that a logged-in client may send and whose body is not empty, each with a right one.
@@ -188,7 +197,7 @@ func malformed() []Case {
 	add("after login: group info with a group of garbage", true, Ignore, pdu(0x0403, "0805 1202 ffff"))
 	add("after login: user info with a packed list cut off", true, Ignore, pdu(0x0204, "0805 1202 0180"))
 
-	for _, command := range []uint16{0, 0x00ff, 0x0100, 0x0199, 0x0216, 0x030f, 0x070c, 0x0713, 0x0801, 0x1701, 0xffff} {
+	for _, command := range []uint16{0, 0x00ff, 0x0100, 0x0199, 0x0216, 0x030f, 0x070c, 0x0713, 0x0801, 0x1701, 0x2000, 0x2016, 0x203f, 0x2101, 0xffff} {
 		name := "after login: unassigned command " + hex.EncodeToString(binary.BigEndian.AppendUint16(nil, command))
 		add(name, true, Ignore, pdu(command, "0805"))
 		add(name+" without a body", true, Ignore, pdu(command, ""))

@@ -1,0 +1,170 @@
+package up
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"godwit/bus"
+	"godwit/connector"
+	"godwit/connector/files"
+	"godwit/connector/pictures"
+	"godwit/internal/api"
+)
+
+// fileRole is the file server with what it stores; nil where there is none.
+type fileRole struct {
+	ln     net.Listener
+	store  *files.Store
+	server *files.Server
+	at     connector.FileAddress
+}
+
+// openFiles opens the store and makes the server. It serves when its stages are started.
+func openFiles(ctx context.Context, cfg Config, b *bus.Bus, ln net.Listener, may func(context.Context, uint32) (bool, error), registry prometheus.Registerer) (*fileRole, error) {
+	if ln == nil {
+		return nil, nil
+	}
+	log := cfg.Logger.With("part", "files")
+	store, err := files.OpenStore(ctx, files.StoreConfig{Bus: b, Room: int64(cfg.FileStore), MaxSize: uint32(cfg.FileMaxSize), Keep: cfg.FileKeep, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	server, err := files.New(files.Config{Store: store, MayLogIn: may, Logger: log, Registerer: registry})
+	if err != nil {
+		return nil, err
+	}
+	at, err := fileAddress(cfg, ln.Addr())
+	if err != nil {
+		return nil, err
+	}
+	return &fileRole{ln: ln, store: store, server: server, at: at}, nil
+}
+
+// offered gives the connector what it needs to make and to name transfers.
+func (f *fileRole) offered(c connector.Config) connector.Config {
+	if f != nil {
+		c.Files, c.FileAt = f.store, f.at
+	}
+	return c
+}
+
+// start serves until the stages stop.
+func (f *fileRole) start(run *stages) {
+	if f == nil {
+		return
+	}
+	run.start("file store", f.store.Run)
+	run.start("files", func(ctx context.Context) error { return f.server.Serve(ctx, f.ln) })
+}
+
+// fileAddress is what clients are told: what is configured; else the host that they are
+// told for messages; else the one that is listened on, or, where that is every one, the
+// first of this machine that others can reach.
+func fileAddress(cfg Config, listening net.Addr) (connector.FileAddress, error) {
+	own, err := netip.ParseAddrPort(listening.String())
+	if err != nil {
+		return connector.FileAddress{}, fmt.Errorf("file server: %w", err)
+	}
+	at := connector.FileAddress{Port: own.Port()}
+	split := func(s string) (host string, port uint16) {
+		h, p, err := net.SplitHostPort(s)
+		if err != nil {
+			return strings.Trim(s, "[]"), 0
+		}
+		n, _ := strconv.ParseUint(p, 10, 16) // its form was checked
+		return h, uint16(n)
+	}
+	if cfg.FileAdvertise != "" {
+		host, port := split(cfg.FileAdvertise)
+		if at.Host = host; port != 0 {
+			at.Port = port
+		}
+	}
+	if at.Host == "" {
+		at.Host, _ = split(cfg.Advertise)
+	}
+	if at.Host == "" {
+		at.Host = own.Addr().Unmap().String()
+		if own.Addr().IsUnspecified() {
+			at.Host = reachable()
+		}
+	}
+	return at, nil
+}
+
+// reachable is an address of this machine, IPv4 rather than IPv6.
+func reachable() string {
+	found := "127.0.0.1"
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return found
+	}
+	for _, a := range addrs {
+		p, err := netip.ParsePrefix(a.String())
+		if err != nil || !p.Addr().IsGlobalUnicast() {
+			continue
+		}
+		if p.Addr().Unmap().Is4() {
+			return p.Addr().Unmap().String()
+		}
+		if found == "127.0.0.1" {
+			found = p.Addr().String()
+		}
+	}
+	return found
+}
+
+// openPictures opens the picture store. Uploads are for who is logged in, holds a token of
+// a login, or a key of the API.
+func openPictures(ctx context.Context, cfg Config, b *bus.Bus, srv *connector.Server, serverAPI *api.API, registry prometheus.Registerer) (*pictures.Handler, error) {
+	return pictures.New(ctx, pictures.Config{
+		Bus: b, Room: int64(cfg.PictureStore), Keep: cfg.PictureKeep, Upload: pictures.Upload(cfg.PictureUpload), URL: cfg.PictureURL,
+		HasAddress: srv.HasAddress, Logger: cfg.Logger.With("part", "pictures"), Registerer: registry,
+		Allow: []func(*http.Request) bool{func(r *http.Request) bool {
+			secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+			if !ok {
+				return false
+			}
+			// What has the form of a token is none of the API's keys, and must not count as a
+			// wrong one.
+			if token, err := decodeToken(secret); err == nil {
+				return srv.HoldsToken(r.Context(), token)
+			}
+			return serverAPI.Authorize(r, api.FilesScope) == nil
+		}},
+	})
+}
+
+// decodeToken reads a resume token as text: base64 of either alphabet.
+func decodeToken(text string) ([]byte, error) {
+	text = strings.TrimRight(strings.NewReplacer("+", "-", "/", "_").Replace(text), "=")
+	token, err := base64.RawURLEncoding.DecodeString(text)
+	if err == nil && len(token) != connector.TokenSize {
+		err = errors.New("not the size of a token")
+	}
+	return token, err
+}
+
+// publicPort serves what clients find over HTTP: where to connect, and pictures.
+func publicPort(discovery, store http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/msg_server") {
+			bodiless(discovery).ServeHTTP(w, r)
+			return
+		}
+		if r.Method != http.MethodPost {
+			bodiless(store).ServeHTTP(w, r)
+			return
+		}
+		store.ServeHTTP(w, r)
+	})
+}
