@@ -231,19 +231,18 @@ func check(p PDU, newer bool) error {
 	if !passed && (p.Version != 1 || p.Flag != 0 || p.Reserved != 0) {
 		return fmt.Errorf("0x%04x came with version %d, flag %d, reserved %d, not 1, 0, 0", p.Command, p.Version, p.Flag, p.Reserved)
 	}
-	m, err := ParseMessage(p.Body)
-	if err == nil {
-		err = checkMessage(m, spec.fields, newer)
-	}
-	if err != nil {
+	if err := checkMessage(p.Body, spec.fields, newer); err != nil {
 		return fmt.Errorf("0x%04x: %w", p.Command, err)
 	}
 	return nil
 }
 
-func checkMessage(m Message, fields []fieldSpec, newer bool) error {
+func checkMessage(body []byte, fields []fieldSpec, newer bool) error {
 	seen := map[int]int{}
-	for _, f := range m {
+	for f, err := range Fields(body) {
+		if err != nil {
+			return err
+		}
 		at := slices.IndexFunc(fields, func(s fieldSpec) bool { return s.no == f.Number && (newer || !s.newer) })
 		if at < 0 {
 			return fmt.Errorf("unknown field %d", f.Number)
@@ -275,11 +274,7 @@ func checkField(f Field, s fieldSpec, newer bool) error {
 	case s.kind == text && !utf8.Valid(f.Bytes):
 		return fmt.Errorf("field %d is no UTF-8", f.Number)
 	case s.kind == message:
-		m, err := ParseMessage(f.Bytes)
-		if err == nil {
-			err = checkMessage(m, s.sub, newer)
-		}
-		if err != nil {
+		if err := checkMessage(f.Bytes, s.sub, newer); err != nil {
 			return fmt.Errorf("in field %d: %w", f.Number, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 )
 
 // HeaderLen is the length of a PDU's header.
@@ -117,33 +118,58 @@ var errMessage = errors.New("not a message")
 // ParseMessage takes a body apart. Wire types that the protocol never uses are an
 // error.
 func ParseMessage(b []byte) (Message, error) {
-	var m Message
-	for len(b) > 0 {
-		tag, n := readVarint(b)
-		if n == 0 || tag>>3 == 0 || tag>>3 > 1<<20 {
-			return nil, fmt.Errorf("%w: bad tag", errMessage)
+	count := 0
+	for _, err := range Fields(b) {
+		if err != nil {
+			return nil, err
 		}
-		b = b[n:]
-		f := Field{Number: int(tag >> 3)}
-		v, n := readVarint(b)
-		if n == 0 {
-			return nil, fmt.Errorf("%w: field %d is cut off", errMessage, f.Number)
-		}
-		b = b[n:]
-		switch tag & 7 {
-		case 0:
-			f.Num, f.IsNum = v, true
-		case 2:
-			if v > uint64(len(b)) {
-				return nil, fmt.Errorf("%w: field %d is longer than the message", errMessage, f.Number)
-			}
-			f.Bytes, b = b[:v:v], b[v:]
-		default:
-			return nil, fmt.Errorf("%w: field %d has wire type %d", errMessage, f.Number, tag&7)
-		}
+		count++
+	}
+	m := make(Message, 0, count) // at once: a list may have 10,000 elements
+	for f := range Fields(b) {
 		m = append(m, f)
 	}
 	return m, nil
+}
+
+// Fields walks a body. An error is the last thing that it yields.
+func Fields(b []byte) iter.Seq2[Field, error] {
+	return func(yield func(Field, error) bool) {
+		for len(b) > 0 {
+			f, rest, err := cutField(b)
+			if !yield(f, err) || err != nil {
+				return
+			}
+			b = rest
+		}
+	}
+}
+
+// cutField takes the first field off a body.
+func cutField(b []byte) (f Field, rest []byte, err error) {
+	tag, n := readVarint(b)
+	if n == 0 || tag>>3 == 0 || tag>>3 > 1<<20 {
+		return Field{}, nil, fmt.Errorf("%w: bad tag", errMessage)
+	}
+	b = b[n:]
+	f.Number = int(tag >> 3)
+	v, n := readVarint(b)
+	if n == 0 {
+		return Field{}, nil, fmt.Errorf("%w: field %d is cut off", errMessage, f.Number)
+	}
+	b = b[n:]
+	switch tag & 7 {
+	case 0:
+		f.Num, f.IsNum = v, true
+	case 2:
+		if v > uint64(len(b)) {
+			return Field{}, nil, fmt.Errorf("%w: field %d is longer than the message", errMessage, f.Number)
+		}
+		f.Bytes, b = b[:v:v], b[v:]
+	default:
+		return Field{}, nil, fmt.Errorf("%w: field %d has wire type %d", errMessage, f.Number, tag&7)
+	}
+	return f, b, nil
 }
 
 func readVarint(b []byte) (v uint64, n int) {

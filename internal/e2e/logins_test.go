@@ -21,6 +21,7 @@ type contender struct {
 	in     atomic.Bool // was let in
 	kicked atomic.Bool // was told so
 	gone   chan struct{}
+	err    error // why it was not let in, once gone is closed
 }
 
 // contend logs in and stays for as long as the server lets it.
@@ -33,7 +34,7 @@ func contend(t *testing.T, addr, tag string, device int) *contender {
 	k := &contender{tag: tag, conn: c, gone: make(chan struct{})}
 	go func() {
 		defer close(k.gone)
-		if _, err := c.loginAs(name(0), device, tag); err != nil {
+		if _, k.err = c.loginAs(name(0), device, tag); k.err != nil {
 			return // lost before it was let in
 		}
 		k.in.Store(true)
@@ -76,6 +77,16 @@ func TestTwoLoginsOneSurvivor(t *testing.T) {
 	rnd := random(t)
 
 	var all []*contender
+	defer func() {
+		if !t.Failed() {
+			return
+		}
+		for _, k := range all {
+			_ = k.conn.Close()
+			<-k.gone
+			t.Logf("%s: let in %v, kicked %v, %v", k.tag, k.in.Load(), k.kicked.Load(), k.err)
+		}
+	}()
 	paused, kicked, unanswered := 0, 0, 0
 	for round := range *flagRounds {
 		still := edges[rnd.IntN(2)]
