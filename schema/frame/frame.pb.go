@@ -3313,6 +3313,10 @@ type Beat struct {
 	Advertise     string                 `protobuf:"bytes,3,opt,name=advertise,proto3" json:"advertise,omitempty"`
 	Sessions      uint32                 `protobuf:"varint,4,opt,name=sessions,proto3" json:"sessions,omitempty"`
 	Stopping      bool                   `protobuf:"varint,5,opt,name=stopping,proto3" json:"stopping,omitempty"`
+	Process       string                 `protobuf:"bytes,6,opt,name=process,proto3" json:"process,omitempty"`    // the process's name on the bus
+	Serves        bool                   `protobuf:"varint,7,opt,name=serves,proto3" json:"serves,omitempty"`     // it takes clients now: ready, and not draining
+	Capacity      uint32                 `protobuf:"varint,8,opt,name=capacity,proto3" json:"capacity,omitempty"` // sessions it would take, 0: it has no sockets
+	At            int64                  `protobuf:"varint,9,opt,name=at,proto3" json:"at,omitempty"`             // the process's clock, Unix milliseconds
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3380,6 +3384,180 @@ func (x *Beat) GetStopping() bool {
 		return x.Stopping
 	}
 	return false
+}
+
+func (x *Beat) GetProcess() string {
+	if x != nil {
+		return x.Process
+	}
+	return ""
+}
+
+func (x *Beat) GetServes() bool {
+	if x != nil {
+		return x.Serves
+	}
+	return false
+}
+
+func (x *Beat) GetCapacity() uint32 {
+	if x != nil {
+		return x.Capacity
+	}
+	return 0
+}
+
+func (x *Beat) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+// ProjectorBeat is the sign of life of a process that keeps views, twice a second.
+type ProjectorBeat struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Process       string                 `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"` // host, for people
+	Streams       []*ProjectorStream     `protobuf:"bytes,3,rep,name=streams,proto3" json:"streams,omitempty"`
+	Stopping      bool                   `protobuf:"varint,4,opt,name=stopping,proto3" json:"stopping,omitempty"` // it gives up what it owns
+	At            int64                  `protobuf:"varint,5,opt,name=at,proto3" json:"at,omitempty"`             // its clock, Unix milliseconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProjectorBeat) Reset() {
+	*x = ProjectorBeat{}
+	mi := &file_schema_frame_frame_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProjectorBeat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProjectorBeat) ProtoMessage() {}
+
+func (x *ProjectorBeat) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProjectorBeat.ProtoReflect.Descriptor instead.
+func (*ProjectorBeat) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ProjectorBeat) GetProcess() string {
+	if x != nil {
+		return x.Process
+	}
+	return ""
+}
+
+func (x *ProjectorBeat) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ProjectorBeat) GetStreams() []*ProjectorStream {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+func (x *ProjectorBeat) GetStopping() bool {
+	if x != nil {
+		return x.Stopping
+	}
+	return false
+}
+
+func (x *ProjectorBeat) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+// ProjectorStream is a view that a process keeps.
+type ProjectorStream struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        uint32                 `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Folded        uint64                 `protobuf:"varint,2,opt,name=folded,proto3" json:"folded,omitempty"`
+	Warm          bool                   `protobuf:"varint,3,opt,name=warm,proto3" json:"warm,omitempty"` // folded to within a second of the stream's end: it could own it
+	Term          *Term                  `protobuf:"bytes,4,opt,name=term,proto3" json:"term,omitempty"`  // it fans out; not set: it stands by
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProjectorStream) Reset() {
+	*x = ProjectorStream{}
+	mi := &file_schema_frame_frame_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProjectorStream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProjectorStream) ProtoMessage() {}
+
+func (x *ProjectorStream) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_frame_frame_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProjectorStream.ProtoReflect.Descriptor instead.
+func (*ProjectorStream) Descriptor() ([]byte, []int) {
+	return file_schema_frame_frame_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ProjectorStream) GetStream() uint32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *ProjectorStream) GetFolded() uint64 {
+	if x != nil {
+		return x.Folded
+	}
+	return 0
+}
+
+func (x *ProjectorStream) GetWarm() bool {
+	if x != nil {
+		return x.Warm
+	}
+	return false
+}
+
+func (x *ProjectorStream) GetTerm() *Term {
+	if x != nil {
+		return x.Term
+	}
+	return nil
 }
 
 var File_schema_frame_frame_proto protoreflect.FileDescriptor
@@ -3652,13 +3830,28 @@ const file_schema_frame_frame_proto_rawDesc = "" +
 	"\x06people\x18\b \x03(\v2\x1b.godwit.frame.PersonChangedR\x06people\x12\x17\n" +
 	"\atoo_far\x18\t \x01(\bR\x06tooFar\x12\x18\n" +
 	"\acovered\x18\n" +
-	" \x01(\rR\acovered\"\x84\x01\n" +
+	" \x01(\rR\acovered\"\xe2\x01\n" +
 	"\x04Beat\x12\x12\n" +
 	"\x04life\x18\x01 \x01(\fR\x04life\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
 	"\tadvertise\x18\x03 \x01(\tR\tadvertise\x12\x1a\n" +
 	"\bsessions\x18\x04 \x01(\rR\bsessions\x12\x1a\n" +
-	"\bstopping\x18\x05 \x01(\bR\bstopping*\xf2\x02\n" +
+	"\bstopping\x18\x05 \x01(\bR\bstopping\x12\x18\n" +
+	"\aprocess\x18\x06 \x01(\tR\aprocess\x12\x16\n" +
+	"\x06serves\x18\a \x01(\bR\x06serves\x12\x1a\n" +
+	"\bcapacity\x18\b \x01(\rR\bcapacity\x12\x0e\n" +
+	"\x02at\x18\t \x01(\x03R\x02at\"\xa2\x01\n" +
+	"\rProjectorBeat\x12\x18\n" +
+	"\aprocess\x18\x01 \x01(\tR\aprocess\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x127\n" +
+	"\astreams\x18\x03 \x03(\v2\x1d.godwit.frame.ProjectorStreamR\astreams\x12\x1a\n" +
+	"\bstopping\x18\x04 \x01(\bR\bstopping\x12\x0e\n" +
+	"\x02at\x18\x05 \x01(\x03R\x02at\"}\n" +
+	"\x0fProjectorStream\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\rR\x06stream\x12\x16\n" +
+	"\x06folded\x18\x02 \x01(\x04R\x06folded\x12\x12\n" +
+	"\x04warm\x18\x03 \x01(\bR\x04warm\x12&\n" +
+	"\x04term\x18\x04 \x01(\v2\x12.godwit.frame.TermR\x04term*\xf2\x02\n" +
 	"\x04Void\x12\r\n" +
 	"\tVOID_NONE\x10\x00\x12\x0f\n" +
 	"\vVOID_REPEAT\x10\x01\x12\x12\n" +
@@ -3692,7 +3885,7 @@ func file_schema_frame_frame_proto_rawDescGZIP() []byte {
 }
 
 var file_schema_frame_frame_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_schema_frame_frame_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_schema_frame_frame_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_schema_frame_frame_proto_goTypes = []any{
 	(Void)(0),               // 0: godwit.frame.Void
 	(GroupChange_Kind)(0),   // 1: godwit.frame.GroupChange.Kind
@@ -3735,7 +3928,9 @@ var file_schema_frame_frame_proto_goTypes = []any{
 	(*ResyncUser)(nil),      // 38: godwit.frame.ResyncUser
 	(*ResyncAnswer)(nil),    // 39: godwit.frame.ResyncAnswer
 	(*Beat)(nil),            // 40: godwit.frame.Beat
-	(event.EndReason)(0),    // 41: godwit.event.EndReason
+	(*ProjectorBeat)(nil),   // 41: godwit.frame.ProjectorBeat
+	(*ProjectorStream)(nil), // 42: godwit.frame.ProjectorStream
+	(event.EndReason)(0),    // 43: godwit.event.EndReason
 }
 var file_schema_frame_frame_proto_depIdxs = []int32{
 	0,  // 0: godwit.frame.Outcome.void:type_name -> godwit.frame.Void
@@ -3755,8 +3950,8 @@ var file_schema_frame_frame_proto_depIdxs = []int32{
 	1,  // 14: godwit.frame.GroupChange.kind:type_name -> godwit.frame.GroupChange.Kind
 	2,  // 15: godwit.frame.FriendChange.kind:type_name -> godwit.frame.FriendChange.Kind
 	14, // 16: godwit.frame.FileOffer.at:type_name -> godwit.frame.FileAddress
-	41, // 17: godwit.frame.SessionOver.reason:type_name -> godwit.event.EndReason
-	41, // 18: godwit.frame.PersonChanged.reason:type_name -> godwit.event.EndReason
+	43, // 17: godwit.frame.SessionOver.reason:type_name -> godwit.event.EndReason
+	43, // 18: godwit.frame.PersonChanged.reason:type_name -> godwit.event.EndReason
 	11, // 19: godwit.frame.PersonChanged.friend:type_name -> godwit.frame.FriendChange
 	15, // 20: godwit.frame.PersonChanged.directory:type_name -> godwit.frame.DirectoryChange
 	3,  // 21: godwit.frame.Frame.term:type_name -> godwit.frame.Term
@@ -3783,11 +3978,13 @@ var file_schema_frame_frame_proto_depIdxs = []int32{
 	37, // 42: godwit.frame.ResyncAnswer.unknown:type_name -> godwit.frame.ResyncSession
 	20, // 43: godwit.frame.ResyncAnswer.statuses:type_name -> godwit.frame.UserStatus
 	22, // 44: godwit.frame.ResyncAnswer.people:type_name -> godwit.frame.PersonChanged
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	42, // 45: godwit.frame.ProjectorBeat.streams:type_name -> godwit.frame.ProjectorStream
+	3,  // 46: godwit.frame.ProjectorStream.term:type_name -> godwit.frame.Term
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_schema_frame_frame_proto_init() }
@@ -3821,7 +4018,7 @@ func file_schema_frame_frame_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_schema_frame_frame_proto_rawDesc), len(file_schema_frame_frame_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
