@@ -259,7 +259,8 @@ func status(online bool) imbase.UserStatType {
 // accounts caches what logins need of people, for a storm of reconnecting clients.
 // Entries are kept encoded, which takes a third of the room.
 type accounts struct {
-	srv *Server
+	gate *Gate
+	tick func() uint32
 
 	mu     sync.Mutex
 	byName map[string]cachedAccount
@@ -283,18 +284,18 @@ const (
 func (c *accounts) find(ctx context.Context, name string) (p *query.Account, sequence uint64, err error) {
 	// Before the cache is read: all changes up to there have been heard of, so what is
 	// in the cache then is no older.
-	sequence = c.srv.node.PeopleSeen()
+	sequence = c.gate.node.PeopleSeen()
 	c.mu.Lock()
 	e, ok := c.byName[name]
 	drops := c.drops
 	c.mu.Unlock()
-	if ok && e.expires > c.srv.tick() {
+	if ok && e.expires > c.tick() {
 		p = &query.Account{}
 		if proto.Unmarshal(e.bytes, p) == nil {
 			return p, sequence, nil
 		}
 	}
-	ans, err := checked(c.srv.node.Ask(ctx, &query.Request{Body: &query.Request_AccountByName{
+	ans, err := checked(c.gate.node.Ask(ctx, &query.Request{Body: &query.Request_AccountByName{
 		AccountByName: &query.AccountByName{Name: name}}}))
 	if err != nil {
 		return nil, 0, err
@@ -319,7 +320,7 @@ func (c *accounts) find(ctx context.Context, name string) (p *query.Account, seq
 					break
 				}
 			}
-			c.byName[name] = cachedAccount{bytes: b, user: p.GetUser(), expires: c.srv.tick() + accountTicks}
+			c.byName[name] = cachedAccount{bytes: b, user: p.GetUser(), expires: c.tick() + accountTicks}
 			c.names[p.GetUser()] = name
 		}
 		c.mu.Unlock()
@@ -335,7 +336,7 @@ func (c *accounts) nameOf(ctx context.Context, user uint32) (string, error) {
 	if known {
 		return name, nil
 	}
-	ans, err := checked(c.srv.node.Ask(ctx, &query.Request{Body: &query.Request_Accounts{
+	ans, err := checked(c.gate.node.Ask(ctx, &query.Request{Body: &query.Request_Accounts{
 		Accounts: &query.Accounts{Users: []uint32{user}}}}))
 	if err != nil {
 		return "", err

@@ -37,6 +37,7 @@ const maxOwed = 100_000
 
 // Server holds the clients of one node.
 type Server struct {
+	Gate
 	cfg     Config
 	limits  Limits
 	policy  commands.DevicePolicy
@@ -47,13 +48,10 @@ type Server struct {
 
 	ctx  context.Context // of everything that works for sessions
 	stop context.CancelFunc
-	node Node
 
 	limiter    *password.Limiter
 	remembered *password.Remembered
 	recalled   []byte // msg_data of what was recalled
-	accounts   accounts
-	tokens     keeper
 	permits    permits
 	members    memberships
 	statuses   statuses
@@ -127,9 +125,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	srv.ctx, srv.stop = context.WithCancel(context.Background())
 	srv.recalled = content.EncryptText(cmp.Or(cfg.RecalledText, DefaultRecalledText))
-	srv.tokens = keeper{ttl: cfg.ResumeTime, read: cfg.Secrets}
-	srv.accounts = accounts{srv: srv}
-	srv.accounts.dropAll()
+	srv.Gate.init(GateConfig{ResumeTime: cfg.ResumeTime, Secrets: cfg.Secrets, Ask: cfg.Limits.Ask}, srv.tick)
 	srv.permits = newPermits(srv)
 	srv.statuses = statuses{srv: srv, changed: make(map[uint32]userStatus), shown: make(map[uint32]shown), friends: make(map[uint32][]uint32)}
 	srv.logins = pool[*login]{limit: cfg.Limits.LoginWorkers, run: (*login).look}
@@ -148,7 +144,7 @@ func New(cfg Config) (*Server, error) {
 // told by the end of the node's life, which the caller ends after Run has returned; the
 // node must run until then.
 func (srv *Server) Run(ctx context.Context, node Node) error {
-	srv.node = node
+	srv.Use(node)
 	defer srv.stop()
 	loops, err := newLoops()
 	if err != nil {
@@ -270,6 +266,23 @@ func (srv *Server) Ready() error {
 		return errors.New("connector: suspended")
 	}
 	return srv.node.Ready()
+}
+
+// Serving is what the node's beats say of this server: it is for delivery.Config.Serving.
+func (srv *Server) Serving() delivery.Serving {
+	s := delivery.Serving{Clients: srv.count(), Capacity: srv.limits.Connections}
+	select {
+	case <-srv.listening:
+	default:
+		return s
+	}
+	s.Serves = !srv.draining.Load() && !srv.suspended.Load()
+	for _, a := range []net.Addr{srv.addr, srv.tlsAddr} {
+		if a, ok := a.(*net.TCPAddr); ok && s.Port == 0 {
+			s.Port = a.Port
+		}
+	}
+	return s
 }
 
 // Sessions is how many clients are connected, logged in or not.

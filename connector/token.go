@@ -9,8 +9,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-
-	"godwit/schema/query"
 )
 
 // A resume token says that somebody has proved a password (or an identity) already. All
@@ -140,40 +138,4 @@ func (k *keeper) keys(ctx context.Context, now time.Time, again bool) ([][]byte,
 		return nil, k.failed
 	}
 	return k.secrets, nil
-}
-
-// HoldsToken tells whether token lets somebody in now. Nobody is logged in by the question.
-func (srv *Server) HoldsToken(ctx context.Context, token []byte) bool {
-	if !srv.tokens.on() {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(ctx, srv.limits.Ask)
-	defer cancel()
-	user, credentials, err := srv.tokens.check(ctx, token, time.Now())
-	if err != nil {
-		return false
-	}
-	p, err := srv.openAccount(ctx, user)
-	return err == nil && p != nil && p.GetCredentialsSequence() == credentials
-}
-
-// MayLogIn tells whether the user's account lets somebody in now, with whatever proves him.
-func (srv *Server) MayLogIn(ctx context.Context, user uint32) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, srv.limits.Ask)
-	defer cancel()
-	p, err := srv.openAccount(ctx, user)
-	return p != nil, err
-}
-
-// openAccount is the account of a user who is let in, nil if there is none.
-func (srv *Server) openAccount(ctx context.Context, user uint32) (*query.Account, error) {
-	name, err := srv.accounts.nameOf(ctx, user)
-	if err != nil || name == "" {
-		return nil, err
-	}
-	p, _, err := srv.accounts.find(ctx, name)
-	if err != nil || user == 0 || p.GetUser() != user || p.GetDisabled() || p.GetEmployment() == left {
-		return nil, err
-	}
-	return p, nil
 }

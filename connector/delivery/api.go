@@ -34,6 +34,9 @@ type Config struct {
 	Name      string // of the node, for people; default: host name
 	Advertise string // address clients reach this node at
 	Logger    *slog.Logger
+	// Serving is what beats say of the sockets; nil: the node has none. It is asked once a
+	// second, and must not block or call the node.
+	Serving func() Serving
 
 	AskTimeout   time.Duration // a question to a view; default 10 s
 	SilenceLimit time.Duration // own beats unheard for so long: suspend; default 5 s

@@ -79,9 +79,11 @@ type Node struct {
 	counter   uint64   // of attach requests
 	kick      chan struct{}
 	heardOwn  time.Time
-	checking  bool // whether the life still counts
-	again     bool // and once more, for what was heard meanwhile
-	relaying  int  // relays under way
+	made      time.Time
+	lives     map[event.ID]heard // by their beats
+	checking  bool               // whether the life still counts
+	again     bool               // and once more, for what was heard meanwhile
+	relaying  int                // relays under way
 	stats     Stats
 
 	fmu      sync.Mutex
@@ -150,6 +152,7 @@ func New(cfg Config) (*Node, error) {
 	return &Node{
 		cfg: cfg, bus: cfg.Bus, handler: cfg.Handler, log: cfg.Logger,
 		trimAt: trimFrom, started: make(chan struct{}), users: map[uint32]*user{}, kick: make(chan struct{}, 1),
+		made: time.Now(), lives: map[event.ID]heard{},
 	}, nil
 }
 
@@ -677,17 +680,15 @@ func (n *Node) onBeat(data []byte) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	now := n.cfg.Clock()
 	if event.ToID(b.Life) == n.life {
-		n.heardOwn = n.cfg.Clock()
+		n.heardOwn = now
 	}
+	n.hear(&b, now)
 }
 
 func (n *Node) sendBeat(stopping bool) {
-	n.mu.Lock()
-	life := n.life
-	b := &frame.Beat{Life: life[:], Node: n.cfg.Name, Advertise: n.cfg.Advertise, Stopping: stopping, Sessions: uint32(n.sessions)}
-	n.mu.Unlock()
-	data, err := proto.Marshal(b)
+	data, err := proto.Marshal(n.beat(stopping))
 	if err == nil {
 		err = n.cfg.sendBeat(data)
 	}
@@ -708,6 +709,7 @@ func (n *Node) beatLoop(ctx context.Context) error {
 		case <-tick.C:
 		}
 		n.mu.Lock()
+		n.forgetSilent()
 		silent := n.cfg.Clock().Sub(n.heardOwn) > n.cfg.SilenceLimit
 		if silent && !n.suspended {
 			n.log.Warn("node does not hear itself, sockets rest")
