@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Durability says what an acknowledged record has survived.
@@ -38,19 +39,31 @@ type Config struct {
 	User            string // external
 	Password        string // external
 	CredentialsFile string // external: NATS credentials
+	NKeyFile        string // external: file with the seed of an nkey
 	CAFile          string // external: certificates that the servers' own are checked against
+	CertFile        string // external: certificate that this process shows the servers, with KeyFile
+	KeyFile         string // external: its private key
+	SystemNKeyFile  string // external: seed of an nkey of the system account, for Prepare to ask how the servers write to disk
+
+	// Role says what this process is, and so what it may do where the servers know roles
+	// (see Permissions). It decides under which subjects it gets its answers.
+	Role Role
+	// CheckOnly makes nothing: what is missing is an ErrNotPrepared, which says to run godwit init.
+	// The connector, the projector and the gateway of a cluster set it; who makes the log doesn't.
+	CheckOnly bool
 
 	Dir        string     // embedded: the directory of the log; the caller has locked it
 	Durability Durability // embedded; default Disk
 
 	Partitions int           // of a new log, default event.DefaultPartitions; of an existing one 0 or exactly its P
-	Replicas   int           // of new streams: embedded 1; external 0: 3 in a cluster, else 1
+	Replicas   int           // of the streams: embedded 1; external 0: 3 in a cluster, else 1; with CheckOnly 0: as many as there are
 	Duplicates time.Duration // window in which the server itself recognises a repeated record, default 2 minutes
 	MinFree    uint64        // embedded: appends are held while fewer bytes are free below Dir, default DefaultMinFree
 	Process    string        // name of this process, one subject token; default random
 
-	Logger *slog.Logger // default: silent
-	Hooks  *Hooks       // nil outside tests
+	Logger     *slog.Logger          // default: silent
+	Registerer prometheus.Registerer // takes the bus's metrics until it is closed; nil: nobody
+	Hooks      *Hooks                // nil outside tests
 }
 
 // Bus is an open log and the roads around it. All methods may be called at once
@@ -124,8 +137,11 @@ func (c *Config) complete() error {
 	if c.MinFree == 0 {
 		c.MinFree = DefaultMinFree
 	}
+	if !c.Role.valid() {
+		return fmt.Errorf("bus: role %q, must be empty, connector, projector, gateway or init", c.Role)
+	}
 	if c.URL != "" {
-		return nil
+		return c.completeExternal()
 	}
 	switch c.Durability {
 	case "":
@@ -144,6 +160,22 @@ func (c *Config) complete() error {
 	return nil
 }
 
+func (c *Config) completeExternal() error {
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		return errors.New("bus: a client certificate needs both its file and that of its key")
+	}
+	ways := 0
+	for _, way := range []string{c.User, c.CredentialsFile, c.NKeyFile} {
+		if way != "" {
+			ways++
+		}
+	}
+	if ways > 1 {
+		return errors.New("bus: of user and password, credentials and nkey only one can be used")
+	}
+	return nil
+}
+
 func (b *Bus) open(ctx context.Context) error {
 	if b.cfg.URL == "" {
 		if err := os.MkdirAll(b.cfg.Dir, 0o700); err != nil {
@@ -157,13 +189,14 @@ func (b *Bus) open(ctx context.Context) error {
 	var err error
 	// Nothing may be sent late on its own: a record of unknown fate is retried by its
 	// lane and by nobody else, and an old frame is worse than none.
-	if b.events, err = b.dial(ctx, "events", -1, b.changed.fire); err != nil {
+	inbox := b.cfg.Role.inbox()
+	if b.events, err = b.dial(ctx, "events", inbox, -1, b.changed.fire); err != nil {
 		return err
 	}
-	if b.pushes, err = b.dial(ctx, "pushes", -1, func() {}); err != nil {
+	if b.pushes, err = b.dial(ctx, "pushes", inbox, -1, func() {}); err != nil {
 		return err
 	}
-	if b.queries, err = b.dial(ctx, "queries", 1<<20, func() {}); err != nil {
+	if b.queries, err = b.dial(ctx, "queries", b.cfg.Role.answers(), 1<<20, func() {}); err != nil {
 		return err
 	}
 	if b.js, err = jetstream.New(b.events); err != nil {
@@ -184,6 +217,14 @@ func (b *Bus) open(ctx context.Context) error {
 	}
 	for _, s := range event.Streams(b.partitions) {
 		b.subjects = append(b.subjects, EventSubject(s))
+	}
+	if !b.cfg.CheckOnly {
+		// Here, so that none but who makes the log, and who finds it rolled back, need write them.
+		for _, s := range b.Streams() {
+			if _, err := b.Epoch(ctx, s); err != nil {
+				return err
+			}
+		}
 	}
 	if err := b.acks.open(b); err != nil {
 		return err

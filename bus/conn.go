@@ -39,16 +39,19 @@ func (s *signal) fire() {
 }
 
 // dial makes one of the bus's connections, trying until ctx ends while the server
-// can't be reached.
-func (b *Bus) dial(ctx context.Context, name string, bufSize int, changed func()) (*nats.Conn, error) {
+// can't be reached. Answers come to it under inbox.
+func (b *Bus) dial(ctx context.Context, name, inbox string, bufSize int, changed func()) (*nats.Conn, error) {
 	lg := b.log.With("connection", name)
 	opts := []nats.Option{
-		nats.Name("godwit " + b.cfg.Process + " " + name),
+		nats.Name("godwit " + string(b.cfg.Role) + " " + b.cfg.Process + " " + name),
+		nats.CustomInboxPrefix(inbox),
 		nats.MaxReconnects(-1),
 		nats.ReconnectBufSize(bufSize),
 		nats.IgnoreAuthErrorAbort(),
-		nats.Timeout(5 * time.Second),
-		nats.PingInterval(5 * time.Second),
+		// A server that is paused, or behind a cut, takes connections and says nothing: go to
+		// the next one soon.
+		nats.Timeout(3 * time.Second),
+		nats.PingInterval(2 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if b.ctx.Err() == nil {
@@ -62,6 +65,8 @@ func (b *Bus) dial(ctx context.Context, name string, bufSize int, changed func()
 			changed()
 		}),
 		nats.ClosedHandler(func(*nats.Conn) { changed() }),
+		// It goes on until the server closes it; the others are known by then.
+		nats.LameDuckModeHandler(func(nc *nats.Conn) { lg.Info("the log's server is about to stop", "server", nc.ConnectedServerName()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			b.asyncError(lg, sub, err)
 		}),
@@ -73,15 +78,11 @@ func (b *Bus) dial(ctx context.Context, name string, bufSize int, changed func()
 	} else {
 		url = b.cfg.URL
 		opts = append(opts, nats.ReconnectWait(250*time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond))
-		if b.cfg.User != "" {
-			opts = append(opts, nats.UserInfo(b.cfg.User, b.cfg.Password))
+		secured, err := b.cfg.identity()
+		if err != nil {
+			return nil, err
 		}
-		if b.cfg.CredentialsFile != "" {
-			opts = append(opts, nats.UserCredentials(b.cfg.CredentialsFile))
-		}
-		if b.cfg.CAFile != "" {
-			opts = append(opts, nats.RootCAs(b.cfg.CAFile))
-		}
+		opts = append(opts, secured...)
 	}
 	for {
 		nc, err := nats.Connect(url, opts...)
@@ -96,6 +97,31 @@ func (b *Bus) dial(ctx context.Context, name string, bufSize int, changed func()
 			return nil, fmt.Errorf("bus: connect: %w", errors.Join(err, ctx.Err()))
 		}
 	}
+}
+
+// identity is how the servers know this process, and it them.
+func (c *Config) identity() ([]nats.Option, error) {
+	var opts []nats.Option
+	if c.User != "" {
+		opts = append(opts, nats.UserInfo(c.User, c.Password))
+	}
+	if c.CredentialsFile != "" {
+		opts = append(opts, nats.UserCredentials(c.CredentialsFile))
+	}
+	if c.NKeyFile != "" {
+		nkey, err := nats.NkeyOptionFromSeed(c.NKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("bus: nkey file %s: %w", c.NKeyFile, err)
+		}
+		opts = append(opts, nkey)
+	}
+	if c.CAFile != "" {
+		opts = append(opts, nats.RootCAs(c.CAFile))
+	}
+	if c.CertFile != "" {
+		opts = append(opts, nats.ClientCert(c.CertFile, c.KeyFile))
+	}
+	return opts, nil
 }
 
 func (b *Bus) asyncError(lg *slog.Logger, sub *nats.Subscription, err error) {

@@ -85,6 +85,20 @@ func (b *Bus) ReceiveBeats(h func(data []byte)) (stop func(), err error) {
 	return b.receive(b.pushes, beatSubject, maxPendingBeats, 1<<20, h)
 }
 
+// SendProjectorBeat tells every process which views this one keeps.
+func (b *Bus) SendProjectorBeat(data []byte) error {
+	if err := b.pushes.Publish(projectorSubject, data); err != nil {
+		return b.coreError("projector's beat", err)
+	}
+	return nil
+}
+
+// ReceiveProjectorBeats hands h the beats of all processes that keep views, this one's own
+// among them, on one goroutine. stop is as in ReceivePushes.
+func (b *Bus) ReceiveProjectorBeats(h func(data []byte)) (stop func(), err error) {
+	return b.receive(b.pushes, projectorSubject, maxPendingBeats, 4<<20, h)
+}
+
 func (b *Bus) receive(nc *nats.Conn, subject string, msgs, bytes int, h func(data []byte)) (func(), error) {
 	if b.closed.Load() {
 		return nil, ErrClosed
@@ -161,16 +175,10 @@ func (b *Bus) Ask(ctx context.Context, subject string, data []byte) ([]byte, err
 	case err != nil:
 		return nil, b.coreError("ask "+subject, err)
 	}
-	switch code := m.Header.Get(micro.ErrorCodeHeader); code {
-	case "":
-		return m.Data, nil
-	case codeOverloaded:
-		return nil, fmt.Errorf("bus: ask %s: %w", subject, ErrOverloaded)
-	case codeStopping:
-		return nil, fmt.Errorf("bus: ask %s: %w", subject, ErrNoResponder)
-	default:
-		return nil, fmt.Errorf("bus: ask %s: %s: %s", subject, code, m.Header.Get(micro.ErrorHeader))
+	if err := refusal(subject, m); err != nil {
+		return nil, err
 	}
+	return m.Data, nil
 }
 
 const (

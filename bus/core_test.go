@@ -233,22 +233,147 @@ func TestALeaseGoesFromHandToHand(t *testing.T) {
 	}
 }
 
-func TestALeaseIsLostWithTheServer(t *testing.T) {
-	k := bustest.New(t)
-	l, err := k.AcquireLease(t.Context(), "people")
+// A holder whose renewals nobody answers goes on: it can't know better than the log.
+func TestALeaseOutlivesTheServersAbsence(t *testing.T) {
+	url := bustest.Server(t)
+	way := bustest.NewProxy(t, url)
+	a, b := bustest.New(t, bustest.At(way.URL())), bustest.New(t, bustest.At(url))
+	l, err := a.AcquireLease(t.Context(), "people")
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.Restart(func() { <-l.Lost() })
-	if k.Stats().LeasesLost != 1 {
-		t.Errorf("%d leases counted as lost", k.Stats().LeasesLost)
+	way.Cut()
+	away := time.NewTimer(bus.LeaseTTL * 3 / 2)
+	defer away.Stop()
+	select {
+	case <-l.Lost():
+		t.Fatal("lost without anybody having said so")
+	case <-away.C:
 	}
-	again, err := k.AcquireLease(t.Context(), "people")
+	way.Mend()
+	renewed := func() time.Time {
+		all, err := b.Leases(t.Context())
+		if err != nil || len(all) != 1 || all[0].Name != "people" || all[0].Process != a.Process() {
+			t.Fatalf("%+v, %v", all, err)
+		}
+		return all[0].Renewed
+	}
+	was := renewed()
+	bustest.Eventually(t, "renewed again", func() bool { return renewed().After(was) })
+	// Another one takes it while its holder is away: then it is lost.
+	way.Cut()
+	taken, err := b.AcquireLease(t.Context(), "people")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again.Revision() <= l.Revision() {
-		t.Errorf("revision %d after %d", again.Revision(), l.Revision())
+	select {
+	case <-l.Lost():
+		t.Fatal("lost without anybody having said so")
+	default:
+	}
+	way.Mend()
+	<-l.Lost()
+	if n := a.Stats().LeasesLost; n != 1 || taken.Revision() <= l.Revision() {
+		t.Errorf("%d leases lost, revision %d after %d", n, taken.Revision(), l.Revision())
+	}
+	if n := b.Stats().LeasesHeld; n != 1 {
+		t.Errorf("%d leases held", n)
+	}
+}
+
+// With the server gone for longer than a lease lives, nobody's lease changes hands.
+func TestLeasesStayThroughARestart(t *testing.T) {
+	dir := t.TempDir()
+	way := bustest.NewProxy(t, "")
+	start := func() func() {
+		url, stop := bustest.StoppableServer(t, dir)
+		way.To(url)
+		return stop
+	}
+	stop := start()
+	a, b := bustest.New(t, bustest.At(way.URL())), bustest.New(t, bustest.At(way.URL()))
+	l, err := a.AcquireLease(t.Context(), "people")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, err := b.AcquireLease(ctx, "people")
+		got <- err
+	}()
+	stop()
+	time.Sleep(bus.LeaseTTL + leaseSlack) // the time itself is the subject
+	start()
+	bustest.Eventually(t, "both are back", func() bool { return a.Healthy() == nil && b.Healthy() == nil })
+	back := time.NewTimer(bus.LeaseTTL + leaseSlack)
+	defer back.Stop()
+	select {
+	case err := <-got:
+		t.Fatalf("the other one has it: %v", err)
+	case <-l.Lost():
+		t.Fatal("the lease was lost")
+	case <-back.C:
+	}
+	cancel()
+	if err := <-got; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+const leaseSlack = 500 * time.Millisecond
+
+// Of those who wait, the one with the shortest patience comes first, every time.
+func TestALeaseGoesToWhoIsPreferred(t *testing.T) {
+	url := bustest.Server(t)
+	a, b, c := bustest.New(t, bustest.At(url)), bustest.New(t, bustest.At(url)), bustest.New(t, bustest.At(url))
+	for range 3 {
+		held, err := a.AcquireLease(t.Context(), "presence")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		first, second := make(chan *bus.Lease, 1), make(chan *bus.Lease, 1)
+		wait := func(k *bustest.Kit, after time.Duration, got chan *bus.Lease) {
+			l, err := k.AcquireLease(ctx, "presence", after)
+			if err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+			got <- l
+		}
+		go wait(b, 20*time.Second, second)
+		go wait(c, 0, first)
+		if err := held.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		l := <-first
+		cancel()
+		if late := <-second; late != nil {
+			t.Fatal("both have it")
+		}
+		if err := l.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The wait of whoever is not preferred ends, when nobody else comes.
+func TestALeaseIsTakenByWhoeverIsLeft(t *testing.T) {
+	url := bustest.Server(t)
+	a, b := bustest.New(t, bustest.At(url)), bustest.New(t, bustest.At(url))
+	held, err := a.AcquireLease(t.Context(), "presence")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Close(); err != nil { // which releases nothing
+		t.Fatal(err)
+	}
+	l, err := b.AcquireLease(t.Context(), "presence", 300*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Revision() <= held.Revision() {
+		t.Errorf("revision %d after %d", l.Revision(), held.Revision())
 	}
 }
 

@@ -31,6 +31,8 @@ var (
 	ErrDisconnected = errors.New("bus: disconnected")
 	// ErrMixedLog: the streams do not belong to one log.
 	ErrMixedLog = errors.New("bus: streams of different logs")
+	// ErrNotPrepared: a part of the log is missing, and this process is not the one to make it.
+	ErrNotPrepared = errors.New("bus: run godwit init first")
 	// ErrNoStream: the log has no stream of that number.
 	ErrNoStream = errors.New("bus: no such stream")
 )

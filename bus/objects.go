@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,46 +81,60 @@ func (b *Bus) storeStream(c StoreConfig, name string, subjects ...string) jetstr
 	}
 }
 
-// ensureStore makes the stream, or gives the one there is the limits of now. Any other
-// difference is refused. It tries until ctx ends while the servers come up.
-func (b *Bus) ensureStore(ctx context.Context, want jetstream.StreamConfig) error {
+// ensureStore makes the stream, or gives the one there is the limits of now; whoever only
+// checks takes its limits as they are. Any other difference is refused. It tries until ctx
+// ends while the servers come up, and gives the limit of bytes that holds.
+func (b *Bus) ensureStore(ctx context.Context, want jetstream.StreamConfig) (maxBytes int64, err error) {
 	for {
-		err := b.tryStore(ctx, want)
+		have, err := b.tryStore(ctx, want)
 		if err == nil || !passing(err) || b.closed.Load() {
-			return err
+			return have.MaxBytes, err
 		}
 		if sleep(ctx, 100*time.Millisecond) != nil {
-			return errors.Join(err, ctx.Err())
+			return 0, errors.Join(err, ctx.Err())
 		}
 	}
 }
 
-func (b *Bus) tryStore(ctx context.Context, want jetstream.StreamConfig) error {
-	_, err := b.js.CreateStream(ctx, want)
-	if err == nil {
-		return nil
+func (b *Bus) tryStore(ctx context.Context, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
+	if !b.cfg.CheckOnly {
+		_, err := b.js.CreateStream(ctx, want)
+		if err == nil {
+			return want, nil
+		}
+		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return want, fmt.Errorf("bus: create %s: %w", want.Name, err)
+		}
 	}
-	if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		return fmt.Errorf("bus: create %s: %w", want.Name, err)
-	}
-	s, err := b.js.Stream(ctx, want.Name)
+	have, err := b.stream(ctx, want.Name)
 	if err != nil {
-		return fmt.Errorf("bus: %s: %w", want.Name, err)
+		return want, err
 	}
-	have := s.CachedInfo().Config
 	limited := have
 	limited.MaxBytes, limited.MaxAge, limited.Duplicates = want.MaxBytes, want.MaxAge, want.Duplicates
-	if err := differences(limited, want); err != nil {
-		return err
+	if err := b.differences(limited, want); err != nil {
+		return have, err
 	}
-	if have.MaxBytes == want.MaxBytes && have.MaxAge == want.MaxAge && have.Duplicates == want.Duplicates {
-		return nil
+	if b.cfg.CheckOnly || have.MaxBytes == want.MaxBytes && have.MaxAge == want.MaxAge && have.Duplicates == want.Duplicates {
+		return have, nil
 	}
 	if _, err := b.js.UpdateStream(ctx, limited); err != nil {
-		return fmt.Errorf("bus: limits of %s: %w", want.Name, err)
+		return have, fmt.Errorf("bus: limits of %s: %w", want.Name, err)
 	}
 	b.log.Info("limits of a store changed", "store", want.Name, "bytes", want.MaxBytes, "keep", want.MaxAge)
-	return nil
+	return limited, nil
+}
+
+// stream is the configuration of a stream; ErrNotPrepared where it is missing.
+func (b *Bus) stream(ctx context.Context, name string) (jetstream.StreamConfig, error) {
+	s, err := b.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return jetstream.StreamConfig{}, fmt.Errorf("%w: stream %s is missing", ErrNotPrepared, name)
+	}
+	if err != nil {
+		return jetstream.StreamConfig{}, fmt.Errorf("bus: stream %s: %w", name, err)
+	}
+	return s.CachedInfo().Config, nil
 }
 
 // bulk is the connection for what is large: it must not stand before records on theirs.
@@ -132,7 +145,7 @@ func (b *Bus) bulk(ctx context.Context) (*nats.Conn, error) {
 		return nil, ErrClosed
 	}
 	if b.objects == nil {
-		nc, err := b.dial(ctx, "objects", -1, func() {})
+		nc, err := b.dial(ctx, "objects", b.cfg.Role.inbox(), -1, func() {})
 		if err != nil {
 			return nil, err
 		}
@@ -161,7 +174,8 @@ func (b *Bus) Objects(ctx context.Context, cfg StoreConfig) (*Objects, error) {
 		return nil, err
 	}
 	o := &Objects{b: b, nc: nc, cfg: cfg, stream: "OBJ_" + cfg.Name}
-	return o, b.ensureStore(ctx, b.storeStream(cfg, o.stream, o.chunkSubject(">"), "$O."+cfg.Name+".M.>"))
+	o.cfg.MaxBytes, err = b.ensureStore(ctx, b.storeStream(cfg, o.stream, o.chunkSubject(">"), "$O."+cfg.Name+".M.>"))
+	return o, err
 }
 
 func (o *Objects) chunkSubject(chunk string) string { return "$O." + o.cfg.Name + ".C." + chunk }
@@ -359,7 +373,8 @@ func (b *Bus) Table(ctx context.Context, cfg StoreConfig) (*Table, error) {
 	t := &Table{b: b, cfg: cfg, stream: bucketStream(cfg.Name)}
 	s := b.storeStream(cfg, t.stream, keySubject(cfg.Name, ">"))
 	s.MaxMsgsPerSubject = 1
-	return t, b.ensureStore(ctx, s)
+	_, err := b.ensureStore(ctx, s)
+	return t, err
 }
 
 func validKey(key string) bool {
@@ -423,20 +438,9 @@ func (t *Table) Keys(ctx context.Context, prefix string) ([]string, error) {
 	if !validKey(prefix) {
 		return nil, fmt.Errorf("bus: key %q", prefix)
 	}
-	var i struct {
-		State struct {
-			Subjects map[string]uint64 `json:"subjects"`
-		} `json:"state"`
-	}
-	req := struct {
-		Filter string `json:"subjects_filter"`
-	}{keySubject(t.cfg.Name, prefix+".>")}
-	if err := t.b.retried(ctx, "STREAM.INFO."+t.stream, req, &i); err != nil {
+	keys, err := t.b.keys(ctx, t.cfg.Name, prefix+".>")
+	if err != nil {
 		return nil, fmt.Errorf("bus: keys of %s: %w", t.cfg.Name, err)
-	}
-	keys := slices.Sorted(maps.Keys(i.State.Subjects))
-	for n, k := range keys {
-		keys[n] = strings.TrimPrefix(k, keySubject(t.cfg.Name, ""))
 	}
 	return keys, nil
 }

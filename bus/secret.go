@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // SecretSize is the length of a secret in bytes.
@@ -38,19 +36,11 @@ func (b *Bus) Secrets(ctx context.Context, name string, maxAge time.Duration) ([
 	if !validToken(name) {
 		return nil, fmt.Errorf("bus: secret name %q must be one token", name)
 	}
-	made := false
 	for {
 		if b.closed.Load() {
 			return nil, ErrClosed
 		}
 		e, err := b.entry(ctx, secretBucket, name)
-		if isCode(err, errCodeStreamNotFound) && !made {
-			made = true
-			if err := b.makeSecrets(ctx); err != nil {
-				return nil, err
-			}
-			continue
-		}
 		if err != nil {
 			return nil, fmt.Errorf("bus: secret %s: %w", name, err)
 		}
@@ -83,28 +73,6 @@ func (b *Bus) Secrets(ctx context.Context, name string, maxAge time.Duration) ([
 			return nil, fmt.Errorf("bus: secret %s: %w", name, err)
 		}
 	}
-}
-
-// makeSecrets makes the bucket, which a log of an older version lacks.
-func (b *Bus) makeSecrets(ctx context.Context) error {
-	_, err := b.js.CreateStream(ctx, jetstream.StreamConfig{
-		Name:              bucketStream(secretBucket),
-		Subjects:          []string{keySubject(secretBucket, ">")},
-		MaxMsgsPerSubject: 1,
-		MaxMsgs:           -1,
-		MaxBytes:          -1,
-		MaxMsgSize:        1024,
-		MaxConsumers:      -1,
-		Discard:           jetstream.DiscardNew,
-		Storage:           jetstream.FileStorage,
-		Replicas:          b.cfg.Replicas,
-		AllowRollup:       true,
-		DenyDelete:        true,
-	})
-	if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		return fmt.Errorf("bus: create bucket %s: %w", secretBucket, err)
-	}
-	return nil
 }
 
 func formatSecrets(at time.Time, all [][]byte) []byte {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Stats are counters since Open; all of them only grow.
+// Stats are counters since Open; all but LeasesHeld only grow.
 type Stats struct {
 	Records       uint64        // records acknowledged by the log
 	Events        uint64        // events in them
@@ -35,6 +35,7 @@ type Stats struct {
 	Reconnects     uint64 // connections that were lost and came back
 	ServerRestarts uint64 // restarts of the embedded server
 	LeasesLost     uint64 // leases that ended without being released
+	LeasesHeld     int64  // leases held now
 }
 
 type counters struct {
@@ -43,6 +44,7 @@ type counters struct {
 	followed, followRestarts, rollbacks, lostSequences                              atomic.Uint64
 	asked, served, overflowed                                                       atomic.Uint64
 	reconnects, serverRestarts, leasesLost                                          atomic.Uint64
+	leasesHeld                                                                      atomic.Int64
 }
 
 // Stats reads the counters.
@@ -77,5 +79,6 @@ func (b *Bus) Stats() Stats {
 		Reconnects:     c.reconnects.Load(),
 		ServerRestarts: c.serverRestarts.Load(),
 		LeasesLost:     c.leasesLost.Load(),
+		LeasesHeld:     c.leasesHeld.Load(),
 	}
 }

@@ -39,7 +39,15 @@ func (b *Bus) streamConfig(s event.Stream) jetstream.StreamConfig {
 	}
 }
 
-// differences names every field in which have is not as want.
+// differences names every field in which have is not as want. The number of replicas is
+// for who made the log to know, unless this process was told one.
+func (b *Bus) differences(have, want jetstream.StreamConfig) error {
+	if b.cfg.Replicas == 0 {
+		want.Replicas = have.Replicas
+	}
+	return differences(have, want)
+}
+
 func differences(have, want jetstream.StreamConfig) error {
 	var errs []error
 	note := func(field string, h, w any) {
@@ -84,7 +92,7 @@ func show(v any) string {
 // Several processes may do this at once: the first record of PEOPLE decides, and is
 // written only where the stream is empty.
 func (b *Bus) ensure(ctx context.Context) error {
-	if b.cfg.Replicas == 0 {
+	if b.cfg.Replicas == 0 && !b.cfg.CheckOnly {
 		b.cfg.Replicas = 1
 		if b.events.ConnectedClusterName() != "" {
 			b.cfg.Replicas = 3
@@ -98,6 +106,9 @@ func (b *Bus) ensure(ctx context.Context) error {
 	if errors.Is(err, ErrNoRecord) {
 		if used != "" {
 			return fmt.Errorf("%w: %s is missing or empty, but %s holds records", ErrMixedLog, event.People, used)
+		}
+		if b.cfg.CheckOnly {
+			return fmt.Errorf("%w: there is no log", ErrNotPrepared)
 		}
 		p := b.cfg.Partitions
 		if p == 0 {
@@ -183,6 +194,9 @@ func (b *Bus) join(ctx context.Context, s event.Stream, used bool) error {
 		if _, err := b.js.Stream(ctx, s.String()); errors.Is(err, jetstream.ErrStreamNotFound) && used {
 			return fmt.Errorf("%w: %s is missing though the log has been in use", ErrMixedLog, s)
 		}
+		if b.cfg.CheckOnly {
+			return fmt.Errorf("%w: %s is missing or empty", ErrNotPrepared, s)
+		}
 		if used {
 			b.log.Error("a stream of a used log is empty, its records are lost", "stream", s.String())
 		}
@@ -198,11 +212,11 @@ func (b *Bus) join(ctx context.Context, s event.Stream, used bool) error {
 	if !proto.Equal(have, want) {
 		return fmt.Errorf("%w: %s was opened as %v, want %v", ErrMixedLog, s, have, want)
 	}
-	st, err := b.js.Stream(ctx, s.String())
+	cfg, err := b.stream(ctx, s.String())
 	if err != nil {
-		return fmt.Errorf("bus: stream %s: %w", s, err)
+		return err
 	}
-	return differences(st.CachedInfo().Config, b.streamConfig(s))
+	return b.differences(cfg, b.streamConfig(s))
 }
 
 func (b *Bus) opened(s event.Stream, log event.ID, partitions int) *event.StreamOpened {
@@ -222,11 +236,11 @@ func (b *Bus) make(ctx context.Context, s event.Stream, log event.ID, partitions
 	if _, err := b.js.CreateStream(ctx, cfg); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		return fmt.Errorf("bus: create stream %s: %w", s, err)
 	}
-	st, err := b.js.Stream(ctx, s.String())
+	have, err := b.stream(ctx, s.String())
 	if err != nil {
-		return fmt.Errorf("bus: stream %s: %w", s, err)
+		return err
 	}
-	if err := differences(st.CachedInfo().Config, cfg); err != nil {
+	if err := b.differences(have, cfg); err != nil {
 		return err
 	}
 	data, err := proto.Marshal(&event.Record{

@@ -18,9 +18,10 @@ const (
 )
 
 const (
-	peopleEvent   = "people.event"
-	presenceEvent = "presence.event"
-	beatSubject   = "node.beat"
+	peopleEvent      = "people.event"
+	presenceEvent    = "presence.event"
+	beatSubject      = "node.beat"
+	projectorSubject = "projector.beat"
 )
 
 // EventSubject is where the ordinary records of a stream are written.
@@ -61,6 +62,10 @@ func GroupSubject(group uint32, p int) string {
 // OwnerSubject is where an owner process answers one kind of question: "attach",
 // "changes", "resync" or "query".
 func OwnerSubject(process, what string) string { return "owner." + process + "." + what }
+
+// EveryNode is where every connector answers one kind of question ("address", say): asked
+// with AskAll, answered with ServeAll.
+func EveryNode(what string) string { return "node.ask." + what }
 
 func deliverSubject(life event.ID) string { return "deliver." + life.String() }
 

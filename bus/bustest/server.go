@@ -19,10 +19,18 @@ import (
 // tests in which several buses share one log. It gives the server's URL.
 func Server(t testing.TB, change ...func(*server.Options)) (at string) {
 	t.Helper()
+	at, _ = StoppableServer(t, t.TempDir(), change...)
+	return at
+}
+
+// StoppableServer is Server on a directory of its own, so that one server can follow another
+// on what it left behind; stop ends it before the test does.
+func StoppableServer(t testing.TB, dir string, change ...func(*server.Options)) (at string, stop func()) {
+	t.Helper()
 	o := &server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT,
 		NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: t.TempDir(),
+		JetStream: true, StoreDir: dir,
 	}
 	for _, f := range change {
 		f(o)
@@ -35,11 +43,12 @@ func Server(t testing.TB, change ...func(*server.Options)) (at string) {
 	if !s.ReadyForConnections(30 * time.Second) {
 		t.Fatal("bustest: server does not start")
 	}
-	t.Cleanup(func() {
+	stop = func() {
 		s.Shutdown()
 		s.WaitForShutdown()
-	})
-	return s.ClientURL()
+	}
+	t.Cleanup(stop)
+	return s.ClientURL(), stop
 }
 
 // Cluster runs three nats-servers as one cluster. It gives their URLs, and a way to
