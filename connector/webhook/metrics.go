@@ -42,6 +42,20 @@ func newMetrics(r prometheus.Registerer, clock func() time.Time) (*metrics, erro
 	return m, nil
 }
 
+// tellSending registers who of several processes it is that sends.
+func (m *metrics) tellSending(r prometheus.Registerer, sending func() bool) error {
+	if r == nil {
+		return nil
+	}
+	return r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "godwit_webhook_sending", Help: "1 while it is this process that sends to the targets."}, func() float64 {
+		if sending() {
+			return 1
+		}
+		return 0
+	}))
+}
+
 // Describe and Collect give the backlog.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) { ch <- m.backlog }
 

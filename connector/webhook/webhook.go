@@ -105,7 +105,11 @@ func New(cfg Config) (*Sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webhook: %w", err)
 	}
-	return &Sender{cfg: cfg, log: cfg.Logger, metrics: m}, nil
+	s := &Sender{cfg: cfg, log: cfg.Logger, metrics: m}
+	if err := m.tellSending(cfg.Registerer, s.Sending); err != nil {
+		return nil, fmt.Errorf("webhook: %w", err)
+	}
+	return s, nil
 }
 
 // Run sends until ctx ends; then it saves how far it has come, and nothing of it is left.

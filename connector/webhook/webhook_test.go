@@ -83,6 +83,9 @@ func TestAReceiverThatWasAwayIsCaughtUp(t *testing.T) {
 	if age := metric(t, registry, "godwit_webhook_backlog_seconds"); age <= 0 {
 		t.Errorf("the backlog is %v seconds old", age)
 	}
+	if n := metric(t, registry, "godwit_webhook_sending"); n != 1 {
+		t.Errorf("the process that sends is said to be %v", n)
+	}
 	if n := len(r.all()); n != 20 {
 		t.Fatalf("%d documents were taken by nobody", n-20)
 	}
