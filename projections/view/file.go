@@ -39,29 +39,54 @@ var (
 // for all readers, and costs nothing while unused: only touched pages are resident.
 const mapSize = 8 << 30
 
-// open takes the file as it is, or a new one where that cannot be trusted.
+// open takes the file as it is, or a newer copy, or a new one where neither can be
+// trusted.
 func (v *View) open() error {
-	if _, err := os.Stat(v.path); errors.Is(err, fs.ErrNotExist) {
-		return v.recreate()
+	own := v.openOwn()
+	if own != nil && !errors.Is(own, ErrCorrupt) && !errors.Is(own, fs.ErrNotExist) {
+		return own
 	}
-	err := whole(v.path)
-	var db *bolt.DB
-	if err == nil {
-		db, err = openFile(v.path)
-	}
-	if err == nil {
-		v.db = db
-		err = v.adopt()
-		if err == nil {
-			return nil
+	if v.newer != nil {
+		if path := v.newer(v.at.Checkpoint); path != "" {
+			err := v.takeOver(path)
+			if err == nil {
+				return nil
+			}
+			v.logger.Warn("a copy of the view was not taken", "path", path, "err", err)
+			if v.db == nil && own == nil {
+				own = err // the own file has gone for it
+			}
 		}
-		closeQuietly(db)
 	}
-	if !errors.Is(err, ErrCorrupt) {
+	switch {
+	case own == nil:
+		return nil
+	case errors.Is(own, ErrCorrupt):
+		v.logger.Warn("view file is dropped and built anew", "path", v.path, "err", own)
+	}
+	return v.recreate()
+}
+
+// openOwn opens the view's file and takes its state; ErrCorrupt where it can't be
+// trusted, fs.ErrNotExist where there is none.
+func (v *View) openOwn() error {
+	if _, err := os.Stat(v.path); err != nil {
 		return err
 	}
-	v.logger.Warn("view file is dropped and built anew", "path", v.path, "err", err)
-	return v.recreate()
+	if err := whole(v.path); err != nil {
+		return err
+	}
+	db, err := openFile(v.path)
+	if err != nil {
+		return err
+	}
+	v.db = db
+	if err := v.adopt(); err != nil {
+		closeQuietly(db)
+		v.db, v.at = nil, point{}
+		return err
+	}
+	return nil
 }
 
 // whole checks that a file is as long as its meta page says. When bbolt opens one for
@@ -160,14 +185,10 @@ func (v *View) adopt() (err error) {
 		}
 		clean = string(m.Get(keyClean)) == "\x01"
 		boot := string(m.Get(keyBoot))
-		switch {
-		case string(m.Get(keyFormat)) != string(be.AppendUint32(nil, v.fold.Format())):
-			return fmt.Errorf("%w: another format than %d", ErrCorrupt, v.fold.Format())
-		case string(m.Get(keyName)) != v.name:
-			return fmt.Errorf("%w: it is of view %q", ErrCorrupt, m.Get(keyName))
-		case string(m.Get(keyLog)) != string(v.log[:]):
-			return fmt.Errorf("%w: it is of another log", ErrCorrupt)
-		case !clean && (boot == "" || boot != v.boot):
+		if err := v.mine(m); err != nil {
+			return err
+		}
+		if !clean && (boot == "" || boot != v.boot) {
 			return fmt.Errorf("%w: the machine went down while it was open", ErrCorrupt)
 		}
 		return v.loadPoint(m)
@@ -185,6 +206,19 @@ func (v *View) adopt() (err error) {
 		if err := v.db.Sync(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// mine checks that a file is of this view, in the present format, and of this log.
+func (v *View) mine(m *bolt.Bucket) error {
+	switch {
+	case string(m.Get(keyFormat)) != string(be.AppendUint32(nil, v.fold.Format())):
+		return fmt.Errorf("%w: another format than %d", ErrCorrupt, v.fold.Format())
+	case string(m.Get(keyName)) != v.name:
+		return fmt.Errorf("%w: it is of view %q", ErrCorrupt, m.Get(keyName))
+	case string(m.Get(keyLog)) != string(v.log[:]):
+		return fmt.Errorf("%w: it is of another log", ErrCorrupt)
 	}
 	return nil
 }
@@ -249,12 +283,14 @@ func (v *View) recreate() error {
 	return err
 }
 
-func (v *View) setFlags(clean bool) error {
+func (v *View) setFlags(clean bool) error { return v.setFlagsOf(v.db, clean) }
+
+func (v *View) setFlagsOf(db *bolt.DB, clean bool) error {
 	flag := []byte{0}
 	if clean {
 		flag[0] = 1
 	}
-	return v.db.Update(func(tx *bolt.Tx) error {
+	return db.Update(func(tx *bolt.Tx) error {
 		m := tx.Bucket(metaBucket)
 		return errors.Join(m.Put(keyBoot, []byte(v.boot)), m.Put(keyClean, flag))
 	})

@@ -50,6 +50,13 @@ type Config struct {
 	Log    event.ID // the log the stream belongs to; a file of another log is rebuilt
 	Logger *slog.Logger
 
+	// Newer, if not nil, is asked by Open for a copy of the file (see View.Copy) that is
+	// to take its place: have is where the file is, the zero value where there is none
+	// that can be used. It gives the path of a file on the same file system, which Open
+	// takes away, or "" where nothing is worth having. What it gives must fit the log:
+	// Open checks only that it is of this view, format and log.
+	Newer func(have bus.Checkpoint) (path string)
+
 	// EffectsHeld overrides the constant in tests.
 	EffectsHeld uint64
 	// BootID overrides the machine's boot id in tests.
@@ -66,6 +73,7 @@ type View struct {
 	boot     string
 	held     uint64
 	logger   *slog.Logger
+	newer    func(bus.Checkpoint) string
 	prefixes []string
 
 	folded    atomic.Uint64
@@ -131,6 +139,7 @@ func Open(cfg Config) (*View, error) {
 		boot:   cfg.BootID,
 		held:   cfg.EffectsHeld,
 		logger: cfg.Logger,
+		newer:  cfg.Newer,
 		slotOf: make(map[string]int),
 		cur:    new(overlay),
 		spare:  new(overlay),
