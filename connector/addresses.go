@@ -1,18 +1,18 @@
 package connector
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
 
+	"godwit/bus"
 	"godwit/internal/origin"
 )
-
-// AddressSubject is where connectors are asked whether somebody is logged in from an
-// address. Those where nobody is stay silent.
-const AddressSubject = "connector.address"
 
 const (
 	// addressWait is how long a "yes" of any connector is waited for.
@@ -23,20 +23,30 @@ const (
 	maxAddresses = 10_000
 )
 
-// Survey puts a question to all who serve a subject, as [godwit/bus.Bus] does.
+// Survey is what of [bus.Bus] asks all connectors.
 type Survey interface {
-	AskAll(ctx context.Context, subject string, data []byte, wait time.Duration) ([][]byte, error)
-	ServeAll(subject string, h func(data []byte) (answer []byte)) (stop func(), err error)
+	AskAll(ctx context.Context, subject string, data []byte, wait time.Duration) iter.Seq2[[]byte, error]
+	ServeAll(subject string, h func(ctx context.Context, data []byte) []byte) (stop func(), err error)
 }
+
+// addressSubject is where connectors are asked whether somebody is logged in from an
+// address.
+var addressSubject = bus.EveryNode("address")
+
+// The two answers.
+var (
+	isHere  = []byte{1}
+	notHere = []byte{0}
+)
 
 // AnswerAddresses tells other processes who is logged in here, until it is stopped.
 func (srv *Server) AnswerAddresses(b Survey) (stop func(), err error) {
-	return b.ServeAll(AddressSubject, func(data []byte) []byte {
+	return b.ServeAll(addressSubject, func(_ context.Context, data []byte) []byte {
 		var a netip.Addr
-		if a.UnmarshalBinary(data) != nil || !a.IsValid() || !srv.HasAddress(a) {
-			return nil
+		if a.UnmarshalBinary(data) == nil && a.IsValid() && srv.HasAddress(a) {
+			return isHere
 		}
-		return []byte{1}
+		return notHere
 	})
 }
 
@@ -72,20 +82,25 @@ func (as *Addresses) Has(a netip.Addr) bool {
 	if err != nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*addressWait)
-	defer cancel()
-	answers, err := as.bus.AskAll(ctx, AddressSubject, data, addressWait)
-	if err != nil {
-		as.log.Warn("connectors can't be asked for an address", "err", err)
+	for answer, err := range as.bus.AskAll(context.Background(), addressSubject, data, addressWait) {
+		switch {
+		case errors.Is(err, bus.ErrNoResponder): // no connector runs, so nobody is logged in
+		case err != nil:
+			as.log.Warn("connectors can't be asked for an address", "err", err)
+		case bytes.Equal(answer, isHere):
+			as.learn(key, now)
+			return true
+		}
 	}
-	if len(answers) == 0 {
-		return false
-	}
+	return false
+}
+
+// learn notes that somebody is there.
+func (as *Addresses) learn(key netip.Addr, now time.Time) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
 	if len(as.until) >= maxAddresses {
 		clear(as.until)
 	}
 	as.until[key] = now.Add(addressFor)
-	return true
 }

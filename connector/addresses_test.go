@@ -1,7 +1,9 @@
 package connector
 
 import (
+	"bytes"
 	"context"
+	"iter"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -10,25 +12,27 @@ import (
 
 // survey is a bus that connects servers with who asks them.
 type survey struct {
-	handlers []func([]byte) []byte
+	handlers []func(context.Context, []byte) []byte
 	asked    int
 	err      error
 }
 
-func (s *survey) AskAll(_ context.Context, subject string, data []byte, _ time.Duration) (all [][]byte, err error) {
+func (s *survey) AskAll(ctx context.Context, _ string, data []byte, _ time.Duration) iter.Seq2[[]byte, error] {
 	s.asked++
-	if subject != AddressSubject || s.err != nil {
-		return nil, s.err
-	}
-	for _, h := range s.handlers {
-		if b := h(data); b != nil {
-			all = append(all, b)
+	return func(yield func([]byte, error) bool) {
+		if s.err != nil {
+			yield(nil, s.err)
+			return
+		}
+		for _, h := range s.handlers {
+			if !yield(h(ctx, data), nil) {
+				return
+			}
 		}
 	}
-	return all, nil
 }
 
-func (s *survey) ServeAll(_ string, h func([]byte) []byte) (func(), error) {
+func (s *survey) ServeAll(_ string, h func(context.Context, []byte) []byte) (func(), error) {
 	s.handlers = append(s.handlers, h)
 	return func() {}, nil
 }
@@ -77,8 +81,10 @@ func TestAddressesOfAllConnectors(t *testing.T) {
 			t.Errorf("%d addresses are kept", len(as.until))
 		}
 		for _, h := range b.handlers {
-			if h(nil) != nil || h([]byte("no address")) != nil {
-				t.Error("an answer to nothing")
+			for _, q := range []string{"", "no address"} {
+				if bytes.Equal(h(t.Context(), []byte(q)), isHere) {
+					t.Errorf("somebody is at %q", q)
+				}
 			}
 		}
 	})

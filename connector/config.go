@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -38,6 +39,11 @@ type Config struct {
 	TLSListen string // TLS; empty: none
 	TLSCert   string // PEM files, read again when they change
 	TLSKey    string
+
+	// TrustedProxies are the load balancers whose connections, on both ports, begin with a
+	// header of the PROXY protocol, version 1 or 2: the address in it is the client's. It is
+	// required of them, and believed of nobody else.
+	TrustedProxies []netip.Prefix
 
 	Limits   Limits
 	Policy   commands.DevicePolicy // nil: one desktop and one mobile session
@@ -172,6 +178,11 @@ func (c Config) Validate() error {
 	}
 	if c.Partitions < 1 {
 		bad("the number of partitions is not given")
+	}
+	for _, p := range c.TrustedProxies {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			bad("trusted proxies %q is no network, such as 10.0.0.0/8", p)
+		}
 	}
 	if c.ResumeTime > 0 && c.Secrets == nil {
 		bad("resume tokens need secrets")

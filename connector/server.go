@@ -75,8 +75,9 @@ type Server struct {
 	sessions    []*session
 	byUser      map[uint32]*session // from register to unregister, linked by next
 	perAddress  map[netip.Addr]int32
-	credentials uint64 // newest PEOPLE position at which somebody's credentials changed
-	missed      uint64 // how often changes may have gone unheard
+	headless    map[any]waits // connections of balancers that don't say yet whose they are
+	credentials uint64        // newest PEOPLE position at which somebody's credentials changed
+	missed      uint64        // how often changes may have gone unheard
 	owed        []owedEnd
 	emptied     chan struct{} // closed when the last session has gone; nil: nobody waits
 
@@ -151,7 +152,7 @@ func (srv *Server) Run(ctx context.Context, node Node) error {
 		return fmt.Errorf("connector: %w", err)
 	}
 	defer loops.Close()
-	plain, secure, err := srv.listen(ctx)
+	plain, secure, config, err := srv.listen(ctx)
 	if err != nil {
 		return fmt.Errorf("connector: %w", err)
 	}
@@ -174,11 +175,11 @@ func (srv *Server) Run(ctx context.Context, node Node) error {
 	var streams sync.WaitGroup
 	if plain != nil {
 		g.Go(func() error {
-			return loops.Serve(serving, plain, func(w reactor.Waker, from netip.AddrPort) reactor.Peer { return peer(srv.admit(w, from.Addr())) })
+			return loops.Serve(serving, plain, func(w reactor.Waker, from netip.AddrPort) reactor.Peer { return srv.welcome(w, from.Addr()) })
 		})
 	}
 	if secure != nil {
-		g.Go(func() error { return srv.serveTLS(serving, secure, &streams) })
+		g.Go(func() error { return srv.serveTLS(serving, secure, config, &streams) })
 	}
 	<-serving.Done()
 	srv.drain()
@@ -209,7 +210,7 @@ func peer(s *session) reactor.Peer {
 	return s
 }
 
-func closeListeners(plain *net.TCPListener, secure net.Listener) {
+func closeListeners(plain, secure *net.TCPListener) {
 	if plain != nil {
 		plain.Close()
 	}
@@ -218,28 +219,29 @@ func closeListeners(plain *net.TCPListener, secure net.Listener) {
 	}
 }
 
-func (srv *Server) listen(ctx context.Context) (plain *net.TCPListener, secure net.Listener, err error) {
+func (srv *Server) listen(ctx context.Context) (plain, secure *net.TCPListener, config *tls.Config, err error) {
 	var lc net.ListenConfig
 	if srv.cfg.Listen != "" {
 		ln, err := lc.Listen(ctx, "tcp", srv.cfg.Listen)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		plain, srv.addr = ln.(*net.TCPListener), ln.Addr()
 	}
 	if srv.cfg.TLSListen != "" {
 		certs, err := newCertificates(srv.cfg.TLSCert, srv.cfg.TLSKey, srv.log)
+		var ln net.Listener
 		if err == nil {
-			secure, err = lc.Listen(ctx, "tcp", srv.cfg.TLSListen)
+			ln, err = lc.Listen(ctx, "tcp", srv.cfg.TLSListen)
 		}
 		if err != nil {
 			closeListeners(plain, nil)
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		srv.tlsAddr = secure.Addr()
-		secure = tls.NewListener(secure, &tls.Config{GetCertificate: certs.get, MinVersion: tls.VersionTLS12})
+		secure, srv.tlsAddr = ln.(*net.TCPListener), ln.Addr()
+		config = &tls.Config{GetCertificate: certs.get, MinVersion: tls.VersionTLS12}
 	}
-	return plain, secure, nil
+	return plain, secure, config, nil
 }
 
 // Listening is closed once clients are accepted.
@@ -290,7 +292,7 @@ func (srv *Server) Sessions() int { return srv.count() }
 
 // serveTLS accepts TLS clients until ctx ends. Each is served on the standard library's
 // connection.
-func (srv *Server) serveTLS(ctx context.Context, ln net.Listener, streams *sync.WaitGroup) error {
+func (srv *Server) serveTLS(ctx context.Context, ln net.Listener, config *tls.Config, streams *sync.WaitGroup) error {
 	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	for {
 		conn, err := ln.Accept()
@@ -309,13 +311,7 @@ func (srv *Server) serveTLS(ctx context.Context, ln net.Listener, streams *sync.
 			}
 			continue
 		}
-		from, err := netip.ParseAddrPort(conn.RemoteAddr().String())
-		if err != nil {
-			conn.Close()
-			continue
-		}
-		stream := reactor.NewStream(conn, func(w reactor.Waker) reactor.Peer { return peer(srv.admit(w, from.Addr())) })
-		streams.Go(stream.Run)
+		streams.Go(func() { srv.serveSecure(conn, config) })
 	}
 }
 
@@ -464,6 +460,7 @@ func (srv *Server) sweepUntil(ctx context.Context) {
 			s.sweep(now)
 		}
 		clear(sessions)
+		srv.endHeadless(now, false)
 		srv.settleOwed()
 		if now%16 == 0 {
 			srv.accounts.sweep(now)
@@ -553,6 +550,7 @@ func (srv *Server) settleOwed() {
 // drain ends all sessions gently.
 func (srv *Server) drain() {
 	srv.draining.Store(true)
+	srv.endHeadless(0, true)
 	srv.all(func(s *session) { s.wire.Wake() })
 	deadline := time.NewTimer(srv.cfg.DrainTimeout)
 	defer deadline.Stop()
