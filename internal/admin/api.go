@@ -224,9 +224,8 @@ type People interface {
 
 // Server is what the API asks about the process.
 type Server interface {
+	Health
 	Status(ctx context.Context) (Status, error)
-	// Ready is nil, or why the server can't do its work now.
-	Ready(ctx context.Context) error
 	// Replay rebuilds every view beside the present one and compares them.
 	// progress is called from one goroutine. A second replay at a time is
 	// ErrConflict.

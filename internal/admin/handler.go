@@ -130,11 +130,7 @@ func NewHandler(cfg Config) http.Handler {
 	if cfg.API != nil {
 		mux.Handle("/query/", cfg.API)
 	}
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") })
-	mux.HandleFunc("GET /readyz", h.readyz)
-	if cfg.Metrics != nil {
-		mux.Handle("GET /metrics", cfg.Metrics)
-	}
+	handleHealth(mux, cfg.Server, cfg.Metrics)
 	return mux
 }
 
@@ -371,14 +367,6 @@ func (h *handler) replay(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.send(last, true)
 	return nil
-}
-
-func (h *handler) readyz(w http.ResponseWriter, r *http.Request) {
-	if err := h.Server.Ready(r.Context()); err != nil {
-		writeText(w, http.StatusServiceUnavailable, err.Error())
-		return
-	}
-	writeText(w, http.StatusOK, "ready")
 }
 
 // stream writes an answer of JSON lines.

@@ -22,7 +22,7 @@ func newImportTeamTalk(streams IO) *cobra.Command {
 		cfg     up.Config
 		o       teamtalk.Options
 		limit   int
-		nats    []string
+		nats    natsFlags
 		logging logOptions
 	)
 	cmd := &cobra.Command{
@@ -45,7 +45,9 @@ run again and completes what is missing; what is there already is not touched.`,
 					return usagef("--voices is %q: give the directory of TeamTalk's picture and voice store, which holds g0", o.Audio)
 				}
 			}
-			cfg.NATSURL = joinURLs(nats)
+			if err := nats.settle(&cfg, false); err != nil {
+				return err
+			}
 			cfg.Logger = logging.logger(streams.Err)
 			o.GroupLimit = uint32(limit)
 			bar := newProgress(streams.Err, "importing", "")
@@ -74,11 +76,7 @@ run again and completes what is missing; what is there already is not touched.`,
 	f.Var(config.OneOf(&cfg.Durability, bus.Disk, bus.Disk, bus.OS), "durability", "what stored messages survive: a power loss (disk), or the end of the process (os)")
 	f.Var(config.Int(&cfg.Partitions, 0, 0, event.MaxPartitions), "partitions", "conversation streams of a new log; 0: what the log has, else the default")
 	f.Var(config.Bytes(&cfg.MinFree, bus.DefaultMinFree), "min-free", "free disk space below which nothing more is accepted")
-	f.StringSliceVar(&nats, "nats", nil, "`URL` of an external NATS server, several for a cluster; default: embedded")
-	f.StringVar(&cfg.NATSUser, "nats-user", "", "user at the external NATS")
-	f.StringVar(&cfg.NATSPassword, "nats-password", "", "password at the external NATS; rather by GODWIT_NATS_PASSWORD")
-	f.StringVar(&cfg.NATSCredentials, "nats-creds", "", "credentials `FILE` for the external NATS")
-	f.StringVar(&cfg.NATSCA, "nats-ca", "", "certificates `FILE` (PEM) that the external NATS is checked against")
+	nats.flags(f, &cfg, orEmbedded)
 	logging.flags(cmd)
 	return cmd
 }

@@ -111,8 +111,9 @@ durable log; everything else it knows is derived from that log and can be replay
 	root.SetFlagErrorFunc(config.FlagError)
 	root.PersistentFlags().String(config.FileFlag, "", "configuration file (YAML, TOML or JSON): the flags as keys, without --")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return config.Apply(cmd) }
-	root.AddCommand(newUp(streams), newUser(streams), newFriend(streams), newKey(streams), newStatus(streams), newChat(streams),
-		newBench(streams), newReplay(streams), newImport(streams), newVersion(streams))
+	root.AddCommand(newUp(streams), newInit(streams), newConnector(streams), newProjector(streams), newGateway(streams),
+		newUser(streams), newFriend(streams), newKey(streams), newStatus(streams), newChat(streams),
+		newBench(streams), newReplay(streams), newImport(streams), newCluster(streams), newHealth(streams), newVersion(streams))
 	root.SetHelpTemplate(root.HelpTemplate() + helpFooter)
 	explainArgs(root)
 	completeWords(root)

@@ -1,5 +1,6 @@
-// Package up wires the roles of godwit into one process: the bus with its embedded
-// server, the owner of every view, a connector and the HTTP ports.
+// Package up brings godwit up: the whole of it in one process, or one of the roles of a
+// cluster. A role is a list of steps, and each step is the same code wherever it stands
+// (see Run, Connector, Projector and Gateway).
 package up
 
 import (
@@ -11,17 +12,18 @@ import (
 	"godwit/commands"
 	"godwit/connector/identity"
 	"godwit/connector/webhook"
-	"godwit/internal/datadir"
 	"godwit/internal/password"
 )
 
-// Config of one `godwit up`. The command line checks the form of every value; Run
-// checks what only the running parts know.
+// Config of a process. Each role reads what its parts need and leaves the rest alone. The
+// command line checks the form of every value; the steps check what only the running
+// parts know.
 type Config struct {
-	DataDir   string // holds the log, the views, the admin token and the lock
+	DataDir   string // up: the log, the views, the admin token and the lock; projector: the views and the lock
 	Listen    string // TCP for clients, "host:port"; port 0 takes a free one
 	HTTP      string // public HTTP (GET /msg_server)
-	Admin     string // admin API and metrics
+	Admin     string // health and metrics; with up and gateway the admin API and the server API
+	TokenFile string // gateway: holds the bearer token of both
 	Advertise string // HOST[:PORT] that /msg_server answers; empty: derived
 
 	TLSListen string // TLS for clients, empty: none
@@ -34,6 +36,7 @@ type Config struct {
 	NATSCredentials string
 	NATSCA          string
 
+	Replicas     int // init: of new streams; 0: 3 where there are several servers, else 1
 	Durability   bus.Durability
 	Partitions   int    // 0: what the log has, else the default
 	MinFree      uint64 // free bytes below which appends are refused
@@ -49,8 +52,8 @@ type Config struct {
 	EditTime     time.Duration // and edited
 	RecalledText string        // that stands in place of a recalled message
 
-	FileListen    string        // file server; empty: none
-	FileAdvertise string        // HOST[:PORT] that clients find it at; empty: derived
+	FileListen    string        // up and gateway: file server; empty: none
+	FileAdvertise string        // HOST[:PORT] that clients find it at; empty: derived, and without --file-listen: no files
 	FileMaxSize   uint64        // bytes of one file; 0: the default
 	FileStore     uint64        // bytes of all stored files; 0: the default
 	FileKeep      time.Duration // how long a file waits to be fetched; 0: the default
@@ -68,7 +71,7 @@ type Config struct {
 	Demo bool // ten people who know each other, one random password
 
 	Logger *slog.Logger
-	Out    io.Writer // the ready line, and the people of the demo
+	Out    io.Writer // the ready line, the people of the demo, and what Init finds
 
 	// Hooks are for tests.
 	BusHooks *bus.Hooks
@@ -77,12 +80,3 @@ type Config struct {
 // ReplayProgress is told during a replay, by one goroutine at a time: records folded
 // and records there are.
 type ReplayProgress func(view string, done, total uint64)
-
-// log is the log that the process works on: that of the directory, or an external one.
-func (c Config) log(dir *datadir.Dir, logger *slog.Logger) bus.Config {
-	return bus.Config{
-		URL: c.NATSURL, User: c.NATSUser, Password: c.NATSPassword, CredentialsFile: c.NATSCredentials, CAFile: c.NATSCA,
-		Dir: dir.NATS(), Durability: c.Durability, Partitions: c.Partitions, MinFree: c.MinFree,
-		Logger: logger, Hooks: c.BusHooks,
-	}
-}

@@ -20,6 +20,14 @@ var demoPeople = []string{"anna", "bela", "chen", "dora", "emil", "fatma", "gora
 // demoMark is a file in a data directory that a demo made.
 const demoMark = "demo"
 
+// populate makes the people of a demo.
+func (p *process) populate(ctx context.Context) error {
+	if !p.cfg.Demo {
+		return nil
+	}
+	return demo(ctx, p.dir.Path(), p.people, p.cfg.Out)
+}
+
 // demo makes ten people who know each other and prints their names and the one
 // password of them all. People of an earlier demo get the new password; a directory
 // with people of its own is refused, whose passwords are nobody's to reset.

@@ -20,33 +20,60 @@ import (
 	"godwit/internal/api"
 )
 
-// fileRole is the file server with what it stores; nil where there is none.
+// fileRole is the store of files, and the file server where this process has it; nil where
+// there are no files.
 type fileRole struct {
-	ln     net.Listener
+	ln     net.Listener // nil: another process serves
 	store  *files.Store
 	server *files.Server
 	at     connector.FileAddress
 }
 
-// openFiles opens the store and makes the server. It serves when its stages are started.
-func openFiles(ctx context.Context, cfg Config, b *bus.Bus, ln net.Listener, may func(context.Context, uint32) (bool, error), registry prometheus.Registerer) (*fileRole, error) {
-	if ln == nil {
-		return nil, nil
+// listenFiles takes the address of the file server, if there is to be one.
+func (p *process) listenFiles(context.Context) (err error) {
+	if p.cfg.FileListen != "" {
+		p.fileListener, err = p.listen("file-listen", p.cfg.FileListen)
 	}
+	return err
+}
+
+// openFiles opens the store, and makes the server where one listens. Without an address
+// that clients can be told there is neither.
+func (p *process) openFiles(ctx context.Context) (err error) {
+	if p.fileListener == nil && p.cfg.FileAdvertise == "" {
+		return nil
+	}
+	ctx, cancel := p.opening(ctx)
+	defer cancel()
+	may := func(ctx context.Context, user uint32) (bool, error) { return p.gate.MayLogIn(ctx, user) } // it is made later
+	p.files, err = openFiles(ctx, p.cfg, p.bus, p.fileListener, may, p.registry)
+	return err
+}
+
+func (p *process) startFiles(context.Context) error {
+	p.files.start(p.stages)
+	return nil
+}
+
+// openFiles opens the store and, with a listener, makes the server. It serves when its
+// stages are started.
+func openFiles(ctx context.Context, cfg Config, b *bus.Bus, ln net.Listener, may func(context.Context, uint32) (bool, error), registry prometheus.Registerer) (*fileRole, error) {
 	log := cfg.Logger.With("part", "files")
 	store, err := files.OpenStore(ctx, files.StoreConfig{Bus: b, Room: int64(cfg.FileStore), MaxSize: uint32(cfg.FileMaxSize), Keep: cfg.FileKeep, Logger: log})
 	if err != nil {
 		return nil, err
 	}
-	server, err := files.New(files.Config{Store: store, MayLogIn: may, Logger: log, Registerer: registry})
+	f := &fileRole{ln: ln, store: store}
+	if ln == nil {
+		f.at, err = fileAddress(cfg, nil)
+		return f, err
+	}
+	f.server, err = files.New(files.Config{Store: store, MayLogIn: may, Logger: log, Registerer: registry})
 	if err != nil {
 		return nil, err
 	}
-	at, err := fileAddress(cfg, ln.Addr())
-	if err != nil {
-		return nil, err
-	}
-	return &fileRole{ln: ln, store: store, server: server, at: at}, nil
+	f.at, err = fileAddress(cfg, ln.Addr())
+	return f, err
 }
 
 // offered gives the connector what it needs to make and to name transfers.
@@ -63,16 +90,23 @@ func (f *fileRole) start(run *stages) {
 		return
 	}
 	run.start("file store", f.store.Run)
+	if f.server == nil {
+		return
+	}
 	run.start("files", func(ctx context.Context) error { return f.server.Serve(ctx, f.ln) })
 }
 
 // fileAddress is what clients are told: what is configured; else the host that they are
 // told for messages; else the one that is listened on, or, where that is every one, the
-// first of this machine that others can reach.
+// first of this machine that others can reach. Where another process listens, listening is
+// nil and the address is configured.
 func fileAddress(cfg Config, listening net.Addr) (connector.FileAddress, error) {
-	own, err := netip.ParseAddrPort(listening.String())
-	if err != nil {
-		return connector.FileAddress{}, fmt.Errorf("file server: %w", err)
+	var own netip.AddrPort
+	if listening != nil {
+		var err error
+		if own, err = netip.ParseAddrPort(listening.String()); err != nil {
+			return connector.FileAddress{}, fmt.Errorf("file server: %w", err)
+		}
 	}
 	at := connector.FileAddress{Port: own.Port()}
 	split := func(s string) (host string, port uint16) {
@@ -125,10 +159,17 @@ func reachable() string {
 
 // openPictures opens the picture store. Uploads are for who is logged in, holds a token of
 // a login, or a key of the API.
-func openPictures(ctx context.Context, cfg Config, b *bus.Bus, srv *connector.Server, serverAPI *api.API, registry prometheus.Registerer) (*pictures.Handler, error) {
-	return pictures.New(ctx, pictures.Config{
-		Bus: b, Room: int64(cfg.PictureStore), Keep: cfg.PictureKeep, Upload: pictures.Upload(cfg.PictureUpload), URL: cfg.PictureURL,
-		HasAddress: srv.HasAddress, Logger: cfg.Logger.With("part", "pictures"), Registerer: registry,
+func (p *process) openPictures(ctx context.Context) (err error) {
+	ctx, cancel := p.opening(ctx)
+	defer cancel()
+	var has func(netip.Addr) bool
+	if p.srv != nil {
+		has = p.srv.HasAddress
+	}
+	cfg := p.cfg
+	p.pictures, err = pictures.New(ctx, pictures.Config{
+		Bus: p.bus, Room: int64(cfg.PictureStore), Keep: cfg.PictureKeep, Upload: pictures.Upload(cfg.PictureUpload), URL: cfg.PictureURL,
+		HasAddress: has, Logger: p.log.With("part", "pictures"), Registerer: p.registry,
 		Allow: []func(*http.Request) bool{func(r *http.Request) bool {
 			secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 			if !ok {
@@ -137,11 +178,12 @@ func openPictures(ctx context.Context, cfg Config, b *bus.Bus, srv *connector.Se
 			// What has the form of a token is none of the API's keys, and must not count as a
 			// wrong one.
 			if token, err := decodeToken(secret); err == nil {
-				return srv.HoldsToken(r.Context(), token)
+				return p.gate.HoldsToken(r.Context(), token)
 			}
-			return serverAPI.Authorize(r, api.FilesScope) == nil
+			return p.serverAPI.Authorize(r, api.FilesScope) == nil
 		}},
 	})
+	return err
 }
 
 // decodeToken reads a resume token as text: base64 of either alphabet.

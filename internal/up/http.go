@@ -49,6 +49,30 @@ func listen(flag, addr string) (net.Listener, error) {
 	return nil, fmt.Errorf("--%s is %q: %w: %s", flag, addr, err, mend)
 }
 
+// listen is listen until the process ends.
+func (p *process) listen(flag, addr string) (net.Listener, error) {
+	l, err := listen(flag, addr)
+	if err == nil {
+		p.closers = append(p.closers, func() error {
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return nil // whoever served it has closed it
+		})
+	}
+	return l, err
+}
+
+func (p *process) listenHTTP(context.Context) (err error) {
+	p.public, err = p.listen("http", p.cfg.HTTP)
+	return err
+}
+
+func (p *process) listenAdmin(context.Context) (err error) {
+	p.private, err = p.listen("admin", p.cfg.Admin)
+	return err
+}
+
 // tryClients refuses addresses of clients and a certificate that can't be used, which
 // the connector would find out only when the log is open.
 func tryClients(cfg Config) error {

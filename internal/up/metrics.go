@@ -1,15 +1,12 @@
 package up
 
 import (
-	"context"
 	"runtime/debug"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"godwit/bus"
-	"godwit/connector"
-	"godwit/internal/password"
+	"godwit/projections/owner"
 )
 
 // Version of this build: a released module's version, else the commit it was built
@@ -30,11 +27,11 @@ func Version() string {
 	return "devel"
 }
 
-// registerMetrics exposes what bus and views count; the connector registers its own.
-func registerMetrics(r prometheus.Registerer, p *process) {
+// registerBus exposes what the bus counts.
+func registerBus(r prometheus.Registerer, b *bus.Bus) {
 	counter := func(name, help string, get func(bus.Stats) float64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "godwit_bus_" + name, Help: help},
-			func() float64 { return get(p.bus.Stats()) }))
+			func() float64 { return get(b.Stats()) }))
 	}
 	counter("records_total", "Records acknowledged by the log.", func(s bus.Stats) float64 { return float64(s.Records) })
 	counter("events_total", "Events in acknowledged records.", func(s bus.Stats) float64 { return float64(s.Events) })
@@ -50,35 +47,20 @@ func registerMetrics(r prometheus.Registerer, p *process) {
 	counter("questions_total", "Questions answered to nodes.", func(s bus.Stats) float64 { return float64(s.Served) })
 	counter("questions_refused_total", "Questions refused because too many were waiting.", func(s bus.Stats) float64 { return float64(s.Overflowed) })
 	counter("server_restarts_total", "Restarts of the embedded log server.", func(s bus.Stats) float64 { return float64(s.ServerRestarts) })
-	for _, s := range p.bus.Streams() {
-		v := p.owners.View(s)
+}
+
+// registerViews exposes how far the views are.
+func registerViews(r prometheus.Registerer, b *bus.Bus, owners *owner.Process) {
+	for _, s := range b.Streams() {
+		v := owners.View(s)
+		if v == nil {
+			continue
+		}
 		labels := prometheus.Labels{"view": v.Name()}
 		r.MustRegister(
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "godwit_view_folded_sequence", Help: "Position of the fold in memory.", ConstLabels: labels},
 				func() float64 { return float64(v.Folded()) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "godwit_view_committed_sequence", Help: "Position of the view's file.", ConstLabels: labels},
 				func() float64 { return float64(v.Committed()) }))
-	}
-	ready := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "godwit_ready", Help: "1 while the process can do its work."}, func() float64 {
-		if p.Ready(context.Background()) != nil {
-			return 0
-		}
-		return 1
-	})
-	r.MustRegister(ready)
-}
-
-// connectorConfig is the connector's part of the configuration.
-func connectorConfig(cfg Config, hasher *password.Hasher, b *bus.Bus, r prometheus.Registerer) connector.Config {
-	return connector.Config{
-		// A secret is renewed when every token under the one before it has ended.
-		ResumeTime: cfg.ResumeTime, Secrets: func(ctx context.Context) ([][]byte, error) {
-			return b.Secrets(ctx, "resume", cfg.ResumeTime+time.Hour)
-		},
-		GroupLimit: cfg.GroupLimit, RecallTime: cfg.RecallTime, EditTime: cfg.EditTime, RecalledText: cfg.RecalledText,
-		Listen: cfg.Listen, TLSListen: cfg.TLSListen, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
-		Policy: cfg.DevicePolicy, Contacts: connector.Contacts(cfg.Contacts), StatusLimit: cfg.StatusLimit,
-		Hasher: hasher, Partitions: b.Partitions(), DrainTimeout: cfg.DrainTimeout, Registerer: r,
-		Logger: cfg.Logger.With("part", "connector"),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 
@@ -12,6 +13,56 @@ import (
 	"godwit/internal/admin"
 	"godwit/schema/query"
 )
+
+// Status gathers what there is to say about the process.
+func (p *process) Status(ctx context.Context) (admin.Status, error) {
+	st := admin.Status{
+		Version: Version(), PID: os.Getpid(), Started: p.started, Durability: p.bus.DurabilityText(),
+		HTTP: p.public.Addr().String(), Log: p.bus.LogID().String(), Partitions: p.bus.Partitions(),
+		Contacts: p.cfg.Contacts,
+	}
+	if p.srv != nil {
+		st.Listen, st.Sessions = p.srv.Addr().String(), p.srv.Sessions()
+		if a := p.srv.TLSAddr(); a != nil {
+			st.TLSListen = a.String()
+		}
+	}
+	if err := p.Ready(ctx); err != nil {
+		st.NotReady = err.Error()
+	} else {
+		st.Ready = true
+	}
+	for _, s := range p.bus.Streams() {
+		last, err := p.bus.LastSequence(ctx, s)
+		if err != nil {
+			return st, fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
+		}
+		stream := admin.StreamStatus{Name: s.String(), Last: last}
+		if p.owners != nil {
+			v := p.owners.View(s)
+			stream.View, stream.Folded, stream.Committed = v.Name(), v.Folded(), v.Committed()
+		}
+		st.Streams = append(st.Streams, stream)
+	}
+	ans, err := p.node.Ask(ctx, &query.Request{Body: &query.Request_PresenceTotals{PresenceTotals: &query.PresenceTotals{}}})
+	if err != nil {
+		return st, fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
+	}
+	st.DesktopOnline = int(ans.GetPresenceTotals().GetDesktopOnlineUsers())
+	return st, p.outside(ctx, &st)
+}
+
+// Replay rebuilds and compares every view while the server goes on.
+func (p *process) Replay(ctx context.Context, _ bool, progress func(view string, done, total uint64)) (admin.ReplayReport, error) {
+	if p.owners == nil {
+		return admin.ReplayReport{}, fmt.Errorf("%w: this process keeps no views: stop a projector and run godwit replay --data in its directory", admin.ErrConflict)
+	}
+	if !p.replaying.TryLock() {
+		return admin.ReplayReport{}, fmt.Errorf("%w: a replay is running", admin.ErrConflict)
+	}
+	defer p.replaying.Unlock()
+	return replayRunning(ctx, p.bus, p.owners, p.log, progress)
+}
 
 // outside says how what stands beside the clients' port is: files, pictures, pushes.
 func (p *process) outside(ctx context.Context, st *admin.Status) error {

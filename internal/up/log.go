@@ -1,0 +1,64 @@
+package up
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"godwit/bus"
+	"godwit/internal/datadir"
+)
+
+// lockDirectory takes the data directory for this process.
+func (p *process) lockDirectory(context.Context) error {
+	dir, err := datadir.Open(p.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	p.dir = dir
+	p.close(dir)
+	if err := os.MkdirAll(dir.Views(), 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	return nil
+}
+
+// makeToken reads the token of the directory, and makes it at the first start.
+func (p *process) makeToken(context.Context) (err error) {
+	p.token, err = p.dir.Token()
+	return err
+}
+
+// readToken reads the token of the file that is configured.
+func (p *process) readToken(context.Context) (err error) {
+	p.token, err = datadir.ReadToken(p.cfg.TokenFile)
+	return err
+}
+
+// openLog connects to the log, or brings up the embedded one.
+func (p *process) openLog(ctx context.Context) error {
+	ctx, cancel := p.opening(ctx)
+	defer cancel()
+	b, err := bus.Open(ctx, p.cfg.log(p.dir, p.log.With("part", "bus")))
+	if err != nil {
+		return err
+	}
+	p.bus = b
+	p.close(b)
+	registerBus(p.registry, b)
+	return nil
+}
+
+// log is the log that the process works on: that of the directory, or an external one.
+func (c Config) log(dir *datadir.Dir, logger *slog.Logger) bus.Config {
+	cfg := bus.Config{
+		URL: c.NATSURL, User: c.NATSUser, Password: c.NATSPassword, CredentialsFile: c.NATSCredentials, CAFile: c.NATSCA,
+		Durability: c.Durability, Partitions: c.Partitions, Replicas: c.Replicas, MinFree: c.MinFree,
+		Logger: logger, Hooks: c.BusHooks,
+	}
+	if dir != nil {
+		cfg.Dir = dir.NATS()
+	}
+	return cfg
+}

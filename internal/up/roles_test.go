@@ -1,0 +1,245 @@
+package up_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"godwit/bus/bustest"
+	"godwit/internal/admin"
+	"godwit/internal/password"
+	"godwit/internal/ttclient"
+	"godwit/internal/up"
+	"godwit/schema/client/content"
+	immsg "godwit/schema/client/message"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// cluster is some processes of one log, each as its command runs it.
+type cluster struct {
+	t    *testing.T
+	nats string
+	dir  string
+}
+
+// member is one of them.
+type member struct {
+	at   map[string]string // addresses of its ready line
+	stop func() error      // what SIGTERM does; again: what that gave
+}
+
+const operatorToken = "the operator's"
+
+func newCluster(t *testing.T, nats string) *cluster {
+	t.Helper()
+	c := &cluster{t: t, nats: nats, dir: t.TempDir()}
+	if err := os.WriteFile(filepath.Join(c.dir, "token"), []byte(operatorToken+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := c.config()
+	cfg.Partitions = 2
+	if err := up.Init(t.Context(), cfg); err != nil {
+		t.Fatalf("init: %v", err)
+	}
+	return c
+}
+
+func (c *cluster) config() up.Config {
+	return up.Config{NATSURL: c.nats, Admin: "127.0.0.1:0", PasswordCost: password.Cost{MemoryKiB: 64, Iterations: 1},
+		DrainTimeout: 5 * time.Second, Out: io.Discard, Logger: slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
+}
+
+// run starts a process and waits for its ready line.
+func (c *cluster) run(role func(context.Context, up.Config) error, change func(*up.Config)) *member {
+	c.t.Helper()
+	cfg := c.config()
+	out, in := io.Pipe()
+	cfg.Out = in
+	if change != nil {
+		change(&cfg)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		err := role(ctx, cfg)
+		in.Close()
+		ended <- err
+	}()
+	m := &member{at: map[string]string{}, stop: func() error {
+		cancel()
+		err := <-ended
+		ended <- err
+		return err
+	}}
+	c.t.Cleanup(func() {
+		if err := m.stop(); err != nil {
+			c.t.Errorf("%s: %v", m.at["role"], err)
+		}
+	})
+	s := bufio.NewScanner(out)
+	for s.Scan() {
+		words := strings.Fields(s.Text())
+		if words[0] != "ready" {
+			continue
+		}
+		for _, w := range words[1:] {
+			key, value, _ := strings.Cut(w, "=")
+			m.at[key] = value
+		}
+		return m
+	}
+	c.t.Fatalf("no ready line: %v", m.stop())
+	return nil
+}
+
+func (c *cluster) connector() *member {
+	return c.run(up.Connector, func(cfg *up.Config) { cfg.Listen, cfg.Advertise = "127.0.0.1:0", "127.0.0.1" })
+}
+
+func (c *cluster) projector() *member {
+	return c.run(up.Projector, func(cfg *up.Config) { cfg.DataDir = c.t.TempDir() })
+}
+
+func (c *cluster) gateway() *member {
+	return c.run(up.Gateway, func(cfg *up.Config) {
+		cfg.HTTP, cfg.FileListen, cfg.TokenFile = "127.0.0.1:0", "127.0.0.1:0", filepath.Join(c.dir, "token")
+	})
+}
+
+// get is what an HTTP path says.
+func (c *cluster) get(url string) (status int, body string) {
+	c.t.Helper()
+	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b)
+}
+
+// ready waits until a process says that it can do its work.
+func (c *cluster) ready(m *member) {
+	c.t.Helper()
+	bustest.Eventually(c.t, m.at["role"]+" is ready", func() bool {
+		status, _ := c.get("http://" + m.at["admin"] + "/readyz")
+		return status == http.StatusOK
+	})
+}
+
+// login logs a person in at a connector, at once or a little later.
+func (c *cluster) login(m *member, name string) (*ttclient.Client, chan proto.Message) {
+	c.t.Helper()
+	pushes := make(chan proto.Message, 256)
+	var client *ttclient.Client
+	bustest.Eventually(c.t, "login of "+name, func() (in bool) {
+		ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+		defer cancel()
+		var err error
+		client, err = ttclient.Login(ctx, ttclient.Options{Addr: m.at["clients"], Name: name, Password: password.MD5Hex("secret"),
+			Push: func(_ uint16, m proto.Message) { pushes <- m }})
+		if err != nil {
+			c.t.Logf("login of %s: %v", name, err) // a connector may say "not now"
+		}
+		return err == nil
+	})
+	c.t.Cleanup(client.Close)
+	return client, pushes
+}
+
+func (c *cluster) hears(pushes chan proto.Message, text string) {
+	c.t.Helper()
+	limit := time.After(time.Minute)
+	for {
+		select {
+		case m := <-pushes:
+			if msg, ok := m.(*immsg.IMMsgData); ok {
+				if said, _ := content.DecryptText(msg.GetMsgData()); said == text {
+					return
+				}
+			}
+		case <-limit:
+			c.t.Fatalf("%q never came", text)
+		}
+	}
+}
+
+// say sends a text and waits for its ack.
+func (c *cluster) say(from *ttclient.Client, to uint32, text string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	defer cancel()
+	if _, err := from.SendMessage(ctx, ttclient.Conversation{ID: to}, ttclient.Message{Data: content.EncryptText(text)}); err != nil {
+		c.t.Fatalf("%q: %v", text, err)
+	}
+}
+
+// The roles of one log serve together: what is sent at one connector comes out at another,
+// and the gateway has the rest. Each of them may go while the others stay.
+func TestRolesServeTogether(t *testing.T) {
+	c := newCluster(t, bustest.Server(t))
+	projector, second := c.projector(), c.projector()
+	a, b := c.connector(), c.connector()
+	gateway := c.gateway()
+	for _, m := range []*member{projector, a, b, gateway} {
+		c.ready(m)
+		for path, want := range map[string]string{"/healthz": "ok", "/metrics": "godwit_ready 1"} {
+			if status, body := c.get("http://" + m.at["admin"] + path); status != http.StatusOK || !strings.Contains(body, want) {
+				t.Errorf("%s%s answers %d %.60q", m.at["role"], path, status, body)
+			}
+		}
+	}
+	operator := admin.NewClient(gateway.at["admin"], operatorToken)
+	for _, name := range []string{"ann", "bob"} {
+		if _, err := operator.Add(t.Context(), admin.NewPerson{Name: name, Password: "secret"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bustest.Eventually(t, "msg_server names a connector", func() bool {
+		_, body := c.get("http://" + gateway.at["http"] + "/msg_server")
+		var where struct{ PriorIP, Port string }
+		err := json.Unmarshal([]byte(body), &where)
+		at := where.PriorIP + ":" + where.Port
+		return err == nil && (at == a.at["clients"] || at == b.at["clients"])
+	})
+	ann, _ := c.login(a, "ann")
+	bob, bobHears := c.login(b, "bob")
+	c.say(ann, bob.ID(), "across")
+	c.hears(bobHears, "across")
+	if err := operator.Call(t.Context(), http.MethodPost, "/messages", map[string]any{"from": ann.ID(), "to_user": bob.ID(), "text": "by the API"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.hears(bobHears, "by the API")
+
+	if err := projector.stop(); err != nil {
+		t.Fatal(err)
+	}
+	c.say(ann, bob.ID(), "after the first projector")
+	c.hears(bobHears, "after the first projector")
+	c.ready(second)
+	c.ready(a) // it may be reading what it missed
+	if err := b.stop(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-bob.Done():
+	case <-time.After(time.Minute):
+		t.Error("the client of a connector that stopped is still connected")
+	}
+	_, bobHears = c.login(a, "bob")
+	c.say(ann, bob.ID(), "at one connector")
+	c.hears(bobHears, "at one connector")
+}
