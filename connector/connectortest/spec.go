@@ -56,6 +56,7 @@ func sub(no int, l label, fields []fieldSpec) fieldSpec {
 var (
 	resultType    = []uint64{0, 1, 2, 3, 4, 5, 6, 7}
 	kickReason    = []uint64{1, 2}
+	serverState   = []uint64{1, 2, 3}
 	userStatType  = []uint64{1, 2, 3}
 	sessionType   = []uint64{1, 2}
 	sessionStatus = []uint64{0, 1}
@@ -203,6 +204,7 @@ var Commands = map[uint16]CommandSpec{
 	0x2019: {Service: 32, Push: true, newer: true, fields: []fieldSpec{
 		num(1, required), num(2, required), num(3, required), str(4, required), str(5, required), num(6, required), num(7, optional),
 	}},
+	0x201b: {Service: 32, Push: true, newer: true, fields: []fieldSpec{enum(1, required, serverState), num(2, optional)}},
 }
 
 // Check holds what a server sent to an old client against the protocol.

@@ -296,6 +296,7 @@ var catalogue = map[uint16]command{
 		want: func(s scene) ct.Body { return ct.Body(nil).Num(1, 3).Num(2, s.peer.id) }},
 	0x2018: {reply: true},
 	0x2019: {reply: true},
+	0x201b: {reply: true},
 }
 
 const task = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"

@@ -139,6 +139,7 @@ const (
 	CmdGroupUpdateReq       uint16 = 0x2017
 	CmdGroupUpdateRsp       uint16 = 0x2018
 	CmdGroupNotify          uint16 = 0x2019
+	CmdServerNotify         uint16 = 0x201b
 )
 
 // ServiceExtension is the service id of what godwit offers beyond the protocol.
@@ -263,4 +264,5 @@ var table = []Command{
 	command[imextension.GroupUpdateReq](CmdGroupUpdateReq, "CID_GODWIT_GROUP_UPDATE_REQ", FromClient),
 	command[imextension.GroupUpdateRsp](CmdGroupUpdateRsp, "CID_GODWIT_GROUP_UPDATE_RSP", ToClient),
 	command[imextension.GroupNotify](CmdGroupNotify, "CID_GODWIT_GROUP_NOTIFY", ToClient),
+	command[imextension.ServerNotify](CmdServerNotify, "CID_GODWIT_SERVER_NOTIFY", ToClient),
 }

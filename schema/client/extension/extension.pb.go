@@ -33,7 +33,7 @@ type Feature int32
 const (
 	// No feature.
 	Feature_FEATURE_NONE Feature = 0
-	// SendRefused, MessageChangedNotify, FriendNotify, BlockNotify, GroupNotify are understood.
+	// SendRefused, MessageChangedNotify, FriendNotify, BlockNotify, GroupNotify, ServerNotify are understood.
 	Feature_FEATURE_NOTICES Feature = 1
 	// ReceiptNotify is understood.
 	Feature_FEATURE_RECEIPTS Feature = 2
@@ -341,6 +341,69 @@ func (x *FriendAction) UnmarshalJSON(b []byte) error {
 // Deprecated: Use FriendAction.Descriptor instead.
 func (FriendAction) EnumDescriptor() ([]byte, []int) {
 	return file_schema_client_extension_extension_proto_rawDescGZIP(), []int{3}
+}
+
+// ServerState says what a client may count on.
+type ServerState int32
+
+const (
+	// Messages are stored again, and logins answered.
+	ServerState_SERVER_STATE_AVAILABLE ServerState = 1
+	// Nothing can be stored just now. What is sent is kept and acked late.
+	ServerState_SERVER_STATE_UNAVAILABLE ServerState = 2
+	// This server stops, and will close the connection without 0x0107.
+	ServerState_SERVER_STATE_LEAVING ServerState = 3
+)
+
+// Enum value maps for ServerState.
+var (
+	ServerState_name = map[int32]string{
+		1: "SERVER_STATE_AVAILABLE",
+		2: "SERVER_STATE_UNAVAILABLE",
+		3: "SERVER_STATE_LEAVING",
+	}
+	ServerState_value = map[string]int32{
+		"SERVER_STATE_AVAILABLE":   1,
+		"SERVER_STATE_UNAVAILABLE": 2,
+		"SERVER_STATE_LEAVING":     3,
+	}
+)
+
+func (x ServerState) Enum() *ServerState {
+	p := new(ServerState)
+	*p = x
+	return p
+}
+
+func (x ServerState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ServerState) Descriptor() protoreflect.EnumDescriptor {
+	return file_schema_client_extension_extension_proto_enumTypes[4].Descriptor()
+}
+
+func (ServerState) Type() protoreflect.EnumType {
+	return &file_schema_client_extension_extension_proto_enumTypes[4]
+}
+
+func (x ServerState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Do not use.
+func (x *ServerState) UnmarshalJSON(b []byte) error {
+	num, err := protoimpl.X.UnmarshalJSONEnum(x.Descriptor(), b)
+	if err != nil {
+		return err
+	}
+	*x = ServerState(num)
+	return nil
+}
+
+// Deprecated: Use ServerState.Descriptor instead.
+func (ServerState) EnumDescriptor() ([]byte, []int) {
+	return file_schema_client_extension_extension_proto_rawDescGZIP(), []int{4}
 }
 
 // SyncReq (0x2001) asks for what has changed since a token. A login with sync_token asks the
@@ -2063,6 +2126,61 @@ func (x *GroupNotify) GetDissolved() bool {
 	return false
 }
 
+// ServerNotify (0x201b) tells a session how it stands with the server that it is connected to.
+type ServerNotify struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State *ServerState           `protobuf:"varint,1,req,name=state,enum=Godwit.Extension.ServerState" json:"state,omitempty"`
+	// LEAVING: log in again by /msg_server after so many seconds, or when the connection is
+	// closed.
+	RetryAfterSeconds *uint32 `protobuf:"varint,2,opt,name=retry_after_seconds,json=retryAfterSeconds" json:"retry_after_seconds,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ServerNotify) Reset() {
+	*x = ServerNotify{}
+	mi := &file_schema_client_extension_extension_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerNotify) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerNotify) ProtoMessage() {}
+
+func (x *ServerNotify) ProtoReflect() protoreflect.Message {
+	mi := &file_schema_client_extension_extension_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerNotify.ProtoReflect.Descriptor instead.
+func (*ServerNotify) Descriptor() ([]byte, []int) {
+	return file_schema_client_extension_extension_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ServerNotify) GetState() ServerState {
+	if x != nil && x.State != nil {
+		return *x.State
+	}
+	return ServerState_SERVER_STATE_AVAILABLE
+}
+
+func (x *ServerNotify) GetRetryAfterSeconds() uint32 {
+	if x != nil && x.RetryAfterSeconds != nil {
+		return *x.RetryAfterSeconds
+	}
+	return 0
+}
+
 var File_schema_client_extension_extension_proto protoreflect.FileDescriptor
 
 const file_schema_client_extension_extension_proto_rawDesc = "" +
@@ -2208,7 +2326,10 @@ const file_schema_client_extension_extension_proto_rawDesc = "" +
 	"group_name\x18\x04 \x02(\tR\tgroupName\x12!\n" +
 	"\fgroup_avatar\x18\x05 \x02(\tR\vgroupAvatar\x12)\n" +
 	"\x10administrator_id\x18\x06 \x02(\rR\x0fadministratorId\x12\x1c\n" +
-	"\tdissolved\x18\a \x01(\bR\tdissolved*n\n" +
+	"\tdissolved\x18\a \x01(\bR\tdissolved\"s\n" +
+	"\fServerNotify\x123\n" +
+	"\x05state\x18\x01 \x02(\x0e2\x1d.Godwit.Extension.ServerStateR\x05state\x12.\n" +
+	"\x13retry_after_seconds\x18\x02 \x01(\rR\x11retryAfterSeconds*n\n" +
 	"\aFeature\x12\x10\n" +
 	"\fFEATURE_NONE\x10\x00\x12\x13\n" +
 	"\x0fFEATURE_NOTICES\x10\x01\x12\x14\n" +
@@ -2241,7 +2362,11 @@ const file_schema_client_extension_extension_proto_rawDesc = "" +
 	"\x14FRIEND_ACTION_REMOVE\x10\x05\x12\x18\n" +
 	"\x14FRIEND_ACTION_REMARK\x10\x06\x12\x17\n" +
 	"\x13FRIEND_ACTION_BLOCK\x10\a\x12\x19\n" +
-	"\x15FRIEND_ACTION_UNBLOCK\x10\bB,Z*godwit/schema/client/extension;imextension"
+	"\x15FRIEND_ACTION_UNBLOCK\x10\b*a\n" +
+	"\vServerState\x12\x1a\n" +
+	"\x16SERVER_STATE_AVAILABLE\x10\x01\x12\x1c\n" +
+	"\x18SERVER_STATE_UNAVAILABLE\x10\x02\x12\x18\n" +
+	"\x14SERVER_STATE_LEAVING\x10\x03B,Z*godwit/schema/client/extension;imextension"
 
 var (
 	file_schema_client_extension_extension_proto_rawDescOnce sync.Once
@@ -2255,72 +2380,75 @@ func file_schema_client_extension_extension_proto_rawDescGZIP() []byte {
 	return file_schema_client_extension_extension_proto_rawDescData
 }
 
-var file_schema_client_extension_extension_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_schema_client_extension_extension_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_schema_client_extension_extension_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_schema_client_extension_extension_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_schema_client_extension_extension_proto_goTypes = []any{
 	(Feature)(0),                 // 0: Godwit.Extension.Feature
 	(Refusal)(0),                 // 1: Godwit.Extension.Refusal
 	(FriendState)(0),             // 2: Godwit.Extension.FriendState
 	(FriendAction)(0),            // 3: Godwit.Extension.FriendAction
-	(*SyncReq)(nil),              // 4: Godwit.Extension.SyncReq
-	(*SyncRsp)(nil),              // 5: Godwit.Extension.SyncRsp
-	(*SyncEntry)(nil),            // 6: Godwit.Extension.SyncEntry
-	(*SendRefused)(nil),          // 7: Godwit.Extension.SendRefused
-	(*RecallReq)(nil),            // 8: Godwit.Extension.RecallReq
-	(*RecallRsp)(nil),            // 9: Godwit.Extension.RecallRsp
-	(*EditReq)(nil),              // 10: Godwit.Extension.EditReq
-	(*EditRsp)(nil),              // 11: Godwit.Extension.EditRsp
-	(*MessageChangedNotify)(nil), // 12: Godwit.Extension.MessageChangedNotify
-	(*ReceivedReq)(nil),          // 13: Godwit.Extension.ReceivedReq
-	(*ReceiptNotify)(nil),        // 14: Godwit.Extension.ReceiptNotify
-	(*ReceiptsReq)(nil),          // 15: Godwit.Extension.ReceiptsReq
-	(*ReceiptsRsp)(nil),          // 16: Godwit.Extension.ReceiptsRsp
-	(*TypingReq)(nil),            // 17: Godwit.Extension.TypingReq
-	(*TypingNotify)(nil),         // 18: Godwit.Extension.TypingNotify
-	(*FriendListReq)(nil),        // 19: Godwit.Extension.FriendListReq
-	(*FriendListRsp)(nil),        // 20: Godwit.Extension.FriendListRsp
-	(*Friend)(nil),               // 21: Godwit.Extension.Friend
-	(*FriendReq)(nil),            // 22: Godwit.Extension.FriendReq
-	(*FriendRsp)(nil),            // 23: Godwit.Extension.FriendRsp
-	(*FriendNotify)(nil),         // 24: Godwit.Extension.FriendNotify
-	(*GroupUpdateReq)(nil),       // 25: Godwit.Extension.GroupUpdateReq
-	(*GroupUpdateRsp)(nil),       // 26: Godwit.Extension.GroupUpdateRsp
-	(*GroupNotify)(nil),          // 27: Godwit.Extension.GroupNotify
-	(basedefine.SessionType)(0),  // 28: IM.BaseDefine.SessionType
-	(*basedefine.MsgInfo)(nil),   // 29: IM.BaseDefine.MsgInfo
+	(ServerState)(0),             // 4: Godwit.Extension.ServerState
+	(*SyncReq)(nil),              // 5: Godwit.Extension.SyncReq
+	(*SyncRsp)(nil),              // 6: Godwit.Extension.SyncRsp
+	(*SyncEntry)(nil),            // 7: Godwit.Extension.SyncEntry
+	(*SendRefused)(nil),          // 8: Godwit.Extension.SendRefused
+	(*RecallReq)(nil),            // 9: Godwit.Extension.RecallReq
+	(*RecallRsp)(nil),            // 10: Godwit.Extension.RecallRsp
+	(*EditReq)(nil),              // 11: Godwit.Extension.EditReq
+	(*EditRsp)(nil),              // 12: Godwit.Extension.EditRsp
+	(*MessageChangedNotify)(nil), // 13: Godwit.Extension.MessageChangedNotify
+	(*ReceivedReq)(nil),          // 14: Godwit.Extension.ReceivedReq
+	(*ReceiptNotify)(nil),        // 15: Godwit.Extension.ReceiptNotify
+	(*ReceiptsReq)(nil),          // 16: Godwit.Extension.ReceiptsReq
+	(*ReceiptsRsp)(nil),          // 17: Godwit.Extension.ReceiptsRsp
+	(*TypingReq)(nil),            // 18: Godwit.Extension.TypingReq
+	(*TypingNotify)(nil),         // 19: Godwit.Extension.TypingNotify
+	(*FriendListReq)(nil),        // 20: Godwit.Extension.FriendListReq
+	(*FriendListRsp)(nil),        // 21: Godwit.Extension.FriendListRsp
+	(*Friend)(nil),               // 22: Godwit.Extension.Friend
+	(*FriendReq)(nil),            // 23: Godwit.Extension.FriendReq
+	(*FriendRsp)(nil),            // 24: Godwit.Extension.FriendRsp
+	(*FriendNotify)(nil),         // 25: Godwit.Extension.FriendNotify
+	(*GroupUpdateReq)(nil),       // 26: Godwit.Extension.GroupUpdateReq
+	(*GroupUpdateRsp)(nil),       // 27: Godwit.Extension.GroupUpdateRsp
+	(*GroupNotify)(nil),          // 28: Godwit.Extension.GroupNotify
+	(*ServerNotify)(nil),         // 29: Godwit.Extension.ServerNotify
+	(basedefine.SessionType)(0),  // 30: IM.BaseDefine.SessionType
+	(*basedefine.MsgInfo)(nil),   // 31: IM.BaseDefine.MsgInfo
 }
 var file_schema_client_extension_extension_proto_depIdxs = []int32{
-	6,  // 0: Godwit.Extension.SyncRsp.entries:type_name -> Godwit.Extension.SyncEntry
-	28, // 1: Godwit.Extension.SyncEntry.session_type:type_name -> IM.BaseDefine.SessionType
-	29, // 2: Godwit.Extension.SyncEntry.latest:type_name -> IM.BaseDefine.MsgInfo
-	28, // 3: Godwit.Extension.SendRefused.session_type:type_name -> IM.BaseDefine.SessionType
+	7,  // 0: Godwit.Extension.SyncRsp.entries:type_name -> Godwit.Extension.SyncEntry
+	30, // 1: Godwit.Extension.SyncEntry.session_type:type_name -> IM.BaseDefine.SessionType
+	31, // 2: Godwit.Extension.SyncEntry.latest:type_name -> IM.BaseDefine.MsgInfo
+	30, // 3: Godwit.Extension.SendRefused.session_type:type_name -> IM.BaseDefine.SessionType
 	1,  // 4: Godwit.Extension.SendRefused.refusal:type_name -> Godwit.Extension.Refusal
-	28, // 5: Godwit.Extension.RecallReq.session_type:type_name -> IM.BaseDefine.SessionType
+	30, // 5: Godwit.Extension.RecallReq.session_type:type_name -> IM.BaseDefine.SessionType
 	1,  // 6: Godwit.Extension.RecallRsp.refusal:type_name -> Godwit.Extension.Refusal
-	28, // 7: Godwit.Extension.RecallRsp.session_type:type_name -> IM.BaseDefine.SessionType
-	28, // 8: Godwit.Extension.EditReq.session_type:type_name -> IM.BaseDefine.SessionType
+	30, // 7: Godwit.Extension.RecallRsp.session_type:type_name -> IM.BaseDefine.SessionType
+	30, // 8: Godwit.Extension.EditReq.session_type:type_name -> IM.BaseDefine.SessionType
 	1,  // 9: Godwit.Extension.EditRsp.refusal:type_name -> Godwit.Extension.Refusal
-	28, // 10: Godwit.Extension.EditRsp.session_type:type_name -> IM.BaseDefine.SessionType
-	28, // 11: Godwit.Extension.MessageChangedNotify.session_type:type_name -> IM.BaseDefine.SessionType
-	29, // 12: Godwit.Extension.MessageChangedNotify.message:type_name -> IM.BaseDefine.MsgInfo
-	28, // 13: Godwit.Extension.ReceivedReq.session_type:type_name -> IM.BaseDefine.SessionType
-	28, // 14: Godwit.Extension.ReceiptNotify.session_type:type_name -> IM.BaseDefine.SessionType
-	28, // 15: Godwit.Extension.ReceiptsReq.session_type:type_name -> IM.BaseDefine.SessionType
-	28, // 16: Godwit.Extension.ReceiptsRsp.session_type:type_name -> IM.BaseDefine.SessionType
-	28, // 17: Godwit.Extension.TypingReq.session_type:type_name -> IM.BaseDefine.SessionType
-	28, // 18: Godwit.Extension.TypingNotify.session_type:type_name -> IM.BaseDefine.SessionType
-	21, // 19: Godwit.Extension.FriendListRsp.friends:type_name -> Godwit.Extension.Friend
+	30, // 10: Godwit.Extension.EditRsp.session_type:type_name -> IM.BaseDefine.SessionType
+	30, // 11: Godwit.Extension.MessageChangedNotify.session_type:type_name -> IM.BaseDefine.SessionType
+	31, // 12: Godwit.Extension.MessageChangedNotify.message:type_name -> IM.BaseDefine.MsgInfo
+	30, // 13: Godwit.Extension.ReceivedReq.session_type:type_name -> IM.BaseDefine.SessionType
+	30, // 14: Godwit.Extension.ReceiptNotify.session_type:type_name -> IM.BaseDefine.SessionType
+	30, // 15: Godwit.Extension.ReceiptsReq.session_type:type_name -> IM.BaseDefine.SessionType
+	30, // 16: Godwit.Extension.ReceiptsRsp.session_type:type_name -> IM.BaseDefine.SessionType
+	30, // 17: Godwit.Extension.TypingReq.session_type:type_name -> IM.BaseDefine.SessionType
+	30, // 18: Godwit.Extension.TypingNotify.session_type:type_name -> IM.BaseDefine.SessionType
+	22, // 19: Godwit.Extension.FriendListRsp.friends:type_name -> Godwit.Extension.Friend
 	2,  // 20: Godwit.Extension.Friend.state:type_name -> Godwit.Extension.FriendState
 	3,  // 21: Godwit.Extension.FriendReq.action:type_name -> Godwit.Extension.FriendAction
 	1,  // 22: Godwit.Extension.FriendRsp.refusal:type_name -> Godwit.Extension.Refusal
 	3,  // 23: Godwit.Extension.FriendRsp.action:type_name -> Godwit.Extension.FriendAction
 	3,  // 24: Godwit.Extension.FriendNotify.action:type_name -> Godwit.Extension.FriendAction
 	1,  // 25: Godwit.Extension.GroupUpdateRsp.refusal:type_name -> Godwit.Extension.Refusal
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	4,  // 26: Godwit.Extension.ServerNotify.state:type_name -> Godwit.Extension.ServerState
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_schema_client_extension_extension_proto_init() }
@@ -2333,8 +2461,8 @@ func file_schema_client_extension_extension_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_schema_client_extension_extension_proto_rawDesc), len(file_schema_client_extension_extension_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   24,
+			NumEnums:      5,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
