@@ -173,7 +173,7 @@ func (b *Bus) Objects(ctx context.Context, cfg StoreConfig) (*Objects, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Objects{b: b, nc: nc, cfg: cfg, stream: "OBJ_" + cfg.Name}
+	o := &Objects{b: b, nc: nc, cfg: cfg, stream: objectStream(cfg.Name)}
 	o.cfg.MaxBytes, err = b.ensureStore(ctx, b.storeStream(cfg, o.stream, o.chunkSubject(">"), "$O."+cfg.Name+".M.>"))
 	return o, err
 }
