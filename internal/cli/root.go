@@ -113,7 +113,7 @@ durable log; everything else it knows is derived from that log and can be replay
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return config.Apply(cmd) }
 	root.AddCommand(newUp(streams), newInit(streams), newConnector(streams), newProjector(streams), newGateway(streams),
 		newUser(streams), newFriend(streams), newKey(streams), newStatus(streams), newChat(streams),
-		newBench(streams), newReplay(streams), newImport(streams), newCluster(streams), newHealth(streams), newVersion(streams))
+		newBench(streams), newReplay(streams), newImport(streams), newMove(streams), newBackup(streams), newRestore(streams), newCluster(streams), newHealth(streams), newVersion(streams))
 	root.SetHelpTemplate(root.HelpTemplate() + helpFooter)
 	explainArgs(root)
 	completeWords(root)
