@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"godwit/bus"
 	"godwit/commands"
 	"godwit/connector/identity"
@@ -73,8 +75,9 @@ type Config struct {
 	Logger *slog.Logger
 	Out    io.Writer // the ready line, the people of the demo, and what Init finds
 
-	// Hooks are for tests.
+	// For tests.
 	BusHooks *bus.Hooks
+	Registry *prometheus.Registry // of the metrics; nil: one of its own
 }
 
 // ReplayProgress is told during a replay, by one goroutine at a time: records folded

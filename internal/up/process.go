@@ -1,6 +1,7 @@
 package up
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ func run(ctx context.Context, cfg Config, role string, steps func(*process) []st
 	if cfg.Out == nil {
 		cfg.Out = io.Discard
 	}
-	p := &process{cfg: cfg, role: role, log: cfg.Logger, registry: prometheus.NewRegistry(), started: time.Now(), stages: newStages()}
+	p := &process{cfg: cfg, role: role, log: cfg.Logger, registry: cmp.Or(cfg.Registry, prometheus.NewRegistry()), started: time.Now(), stages: newStages()}
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	raiseFileLimit(p.log)
 	tuneCollector()
