@@ -56,7 +56,7 @@ func Register(ctx context.Context, n Node, c Claims, hash string, at time.Time) 
 			return nil, 0, fmt.Errorf("first login: %w", err)
 		}
 		ev.GetPersonRegistered().Compared = true
-		res, err := compareAndSet(ctx, n, bus.NameSubject(c.Name), state.GetSubjectSequence(), ev)
+		res, err := delivery.CompareAndSet(ctx, n, event.People, bus.NameSubject(c.Name), state.GetSubjectSequence(), ev)
 		switch {
 		case errors.Is(err, bus.ErrConflict):
 			continue // somebody else was there first
@@ -91,19 +91,6 @@ func account(ctx context.Context, n Node, name string, sequence uint64) (*query.
 		}
 	}
 	return a, sequence, nil
-}
-
-func compareAndSet(ctx context.Context, n Node, subject string, expect uint64, ev *event.Event) (delivery.Result, error) {
-	got := make(chan delivery.Result, 1)
-	if err := n.AppendCAS(event.People, subject, expect, ev, func(r delivery.Result) { got <- r }); err != nil {
-		return delivery.Result{}, err
-	}
-	select {
-	case r := <-got:
-		return r, r.Err
-	case <-ctx.Done():
-		return delivery.Result{}, context.Cause(ctx)
-	}
 }
 
 // sleep waits d, or until ctx ends.

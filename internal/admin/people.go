@@ -167,7 +167,7 @@ func (l *LogPeople) Add(ctx context.Context, p NewPerson) (Person, error) {
 			ev.GetPersonRegistered().PasswordHash = hash
 		}
 		ev.GetPersonRegistered().Compared, ev.Request = true, requestOf(ctx).Name
-		res, err := l.compareAndSet(ctx, bus.NameSubject(p.Name), sequence, ev)
+		res, err := delivery.CompareAndSet(ctx, l.node, event.People, bus.NameSubject(p.Name), sequence, ev)
 		if errors.Is(err, bus.ErrConflict) {
 			continue
 		}
@@ -203,19 +203,6 @@ func (l *LogPeople) registered(ctx context.Context, number uint32, err error) (P
 
 func (l *LogPeople) registration(p NewPerson) commands.RegisterPerson {
 	return commands.RegisterPerson{At: l.now(), Name: p.Name, Nick: p.Nick, Number: p.Number, By: by}
-}
-
-func (l *LogPeople) compareAndSet(ctx context.Context, subject string, expect uint64, ev *event.Event) (delivery.Result, error) {
-	got := make(chan delivery.Result, 1)
-	if err := l.node.AppendCAS(event.People, subject, expect, ev, func(r delivery.Result) { got <- r }); err != nil {
-		return delivery.Result{}, err
-	}
-	select {
-	case r := <-got:
-		return r, r.Err
-	case <-ctx.Done():
-		return delivery.Result{}, context.Cause(ctx)
-	}
 }
 
 // name asks for what a registration of the name needs to know.

@@ -70,22 +70,14 @@ func (a *API) compareAndSet(ctx context.Context, s event.Stream, subject string,
 }
 
 func await(ctx context.Context, begin func(done func(delivery.Result)) error) (delivery.Result, error) {
-	got := make(chan delivery.Result, 1)
-	if err := begin(func(r delivery.Result) { got <- r }); err != nil {
-		return delivery.Result{}, err
+	r, err := delivery.Await(ctx, begin)
+	if err != nil {
+		return r, err
 	}
-	select {
-	case r := <-got:
-		if r.Err != nil {
-			return r, r.Err
-		}
-		if r.Void == frame.Void_VOID_REPEAT {
-			r.ID = r.FirstID
-		}
-		return r, voided(r)
-	case <-ctx.Done():
-		return delivery.Result{}, context.Cause(ctx)
+	if r.Void == frame.Void_VOID_REPEAT {
+		r.ID = r.FirstID
 	}
+	return r, voided(r)
 }
 
 // How often a change of a group is decided anew because another came first, and how long it waits at most before.

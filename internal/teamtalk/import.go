@@ -425,27 +425,17 @@ func (i *importer) groups(ctx context.Context) error {
 
 // cas appends on a group's subject and waits for the outcome.
 func (i *importer) cas(ctx context.Context, key event.ConversationKey, expect uint64, ev *event.Event) (delivery.Result, error) {
-	got := make(chan delivery.Result, 1)
 	subject := bus.GroupSubject(key.GroupID(), i.o.Partitions)
 	for {
-		err := i.node.AppendCAS(key.Stream(i.o.Partitions), subject, expect, ev, func(r delivery.Result) { got <- r })
-		if err == nil {
-			break
-		}
+		r, err := delivery.CompareAndSet(ctx, i.node, key.Stream(i.o.Partitions), subject, expect, ev)
 		if !errors.Is(err, bus.ErrFull) {
-			return delivery.Result{}, err
+			return r, err
 		}
 		select {
 		case <-ctx.Done():
 			return delivery.Result{}, context.Cause(ctx)
 		case <-time.After(5 * time.Millisecond):
 		}
-	}
-	select {
-	case r := <-got:
-		return r, r.Err
-	case <-ctx.Done():
-		return delivery.Result{}, context.Cause(ctx)
 	}
 }
 
