@@ -84,7 +84,8 @@ type Bus struct {
 
 	logID      event.ID
 	partitions int
-	subjects   []string // event subject by stream
+	subjects   []string       // event subject by stream
+	lastStored []atomic.Int64 // by stream, Unix nanoseconds of the newest acknowledgement
 
 	ctx       context.Context // ends when Close begins
 	cancel    context.CancelFunc
@@ -190,13 +191,13 @@ func (b *Bus) open(ctx context.Context) error {
 	// Nothing may be sent late on its own: a record of unknown fate is retried by its
 	// lane and by nobody else, and an old frame is worse than none.
 	inbox := b.cfg.Role.inbox()
-	if b.events, err = b.dial(ctx, "events", inbox, -1, b.changed.fire); err != nil {
+	if b.events, err = b.dial(ctx, "events", inbox, -1, b.connected); err != nil {
 		return err
 	}
-	if b.pushes, err = b.dial(ctx, "pushes", inbox, -1, func() {}); err != nil {
+	if b.pushes, err = b.dial(ctx, "pushes", inbox, -1, func(bool) {}); err != nil {
 		return err
 	}
-	if b.queries, err = b.dial(ctx, "queries", b.cfg.Role.answers(), 1<<20, func() {}); err != nil {
+	if b.queries, err = b.dial(ctx, "queries", b.cfg.Role.answers(), 1<<20, func(bool) {}); err != nil {
 		return err
 	}
 	if b.js, err = jetstream.New(b.events); err != nil {
@@ -218,6 +219,7 @@ func (b *Bus) open(ctx context.Context) error {
 	for _, s := range event.Streams(b.partitions) {
 		b.subjects = append(b.subjects, EventSubject(s))
 	}
+	b.lastStored = make([]atomic.Int64, len(b.subjects))
 	if !b.cfg.CheckOnly {
 		// Here, so that none but who makes the log, and who finds it rolled back, need write them.
 		for _, s := range b.Streams() {
@@ -231,6 +233,9 @@ func (b *Bus) open(ctx context.Context) error {
 	}
 	b.guard() // before the first append, not a second after it
 	b.wg.Go(b.watch)
+	if b.emb == nil {
+		b.wg.Go(b.probe)
+	}
 	if b.hooks != nil && b.hooks.Opened != nil {
 		b.hooks.Opened(b.control())
 	}

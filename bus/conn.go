@@ -40,7 +40,7 @@ func (s *signal) fire() {
 
 // dial makes one of the bus's connections, trying until ctx ends while the server
 // can't be reached. Answers come to it under inbox.
-func (b *Bus) dial(ctx context.Context, name, inbox string, bufSize int, changed func()) (*nats.Conn, error) {
+func (b *Bus) dial(ctx context.Context, name, inbox string, bufSize int, changed func(connected bool)) (*nats.Conn, error) {
 	lg := b.log.With("connection", name)
 	opts := []nats.Option{
 		nats.Name("godwit " + string(b.cfg.Role) + " " + b.cfg.Process + " " + name),
@@ -57,14 +57,14 @@ func (b *Bus) dial(ctx context.Context, name, inbox string, bufSize int, changed
 			if b.ctx.Err() == nil {
 				lg.Warn("connection to the log lost", "err", err)
 			}
-			changed()
+			changed(false)
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) {
+		nats.ReconnectHandler(func(nc *nats.Conn) {
 			b.count.reconnects.Add(1)
-			lg.Info("connection to the log is back")
-			changed()
+			lg.Info("connection to the log is back", "server", nc.ConnectedServerName())
+			changed(true)
 		}),
-		nats.ClosedHandler(func(*nats.Conn) { changed() }),
+		nats.ClosedHandler(func(*nats.Conn) { changed(false) }),
 		// It goes on until the server closes it; the others are known by then.
 		nats.LameDuckModeHandler(func(nc *nats.Conn) { lg.Info("the log's server is about to stop", "server", nc.ConnectedServerName()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
@@ -253,9 +253,10 @@ type streamInfo struct {
 	Cluster *struct {
 		Leader   string `json:"leader"`
 		Replicas []struct {
-			Name    string `json:"name"`
-			Current bool   `json:"current"`
-			Offline bool   `json:"offline"`
+			Name    string        `json:"name"`
+			Current bool          `json:"current"`
+			Offline bool          `json:"offline"`
+			Active  time.Duration `json:"active"` // since the leader heard of it
 		} `json:"replicas"`
 	} `json:"cluster"`
 }

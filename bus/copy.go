@@ -100,7 +100,7 @@ func (r *Raw) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if b.events, err = b.dial(ctx, "copy", b.cfg.Role.inbox(), -1, b.changed.fire); err != nil {
+	if b.events, err = b.dial(ctx, "copy", b.cfg.Role.inbox(), -1, b.connected); err != nil {
 		return err
 	}
 	if b.js, err = jetstream.New(b.events); err != nil {

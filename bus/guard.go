@@ -12,15 +12,21 @@ import (
 
 // health is why appends can't be taken just now.
 type health struct {
-	mu       sync.Mutex
-	hold     error                  // nothing is sent: too little space, or a restart is due
-	refused  map[event.Stream]error // the server's last refusal, until something is stored
-	waiting  map[event.Stream]int   // lanes whose attempt is overdue
-	released signal                 // hold has gone
+	mu           sync.Mutex
+	hold         error // nothing is sent: too little space, or a restart is due
+	holdSince    time.Time
+	refused      map[event.Stream]error // the server's last refusal, until something is stored
+	refusedSince map[event.Stream]time.Time
+	waiting      map[event.Stream]int // lanes whose attempt is overdue
+	waitingSince map[event.Stream]time.Time
+	unanswered   map[event.Stream]*trouble // what the probe has seen
+	cut          trouble                   // of the connection
+	released     signal                    // hold has gone
 }
 
 // Healthy tells why appends can't be stored just now (too little space, a frozen
-// store, a refusal by the server, no connection), and nil when they can.
+// store, a refusal by the server, no quorum, no connection), and nil when they can. It is
+// quicker to complain than [Bus.Writable].
 func (b *Bus) Healthy() error {
 	if b.closed.Load() {
 		return ErrClosed
@@ -42,6 +48,11 @@ func (b *Bus) Healthy() error {
 	if !b.events.IsConnected() {
 		errs = append(errs, ErrDisconnected)
 	}
+	if errors.Join(errs...) == nil {
+		if e := h.held(time.Now(), b.stored); e != nil {
+			return e
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -61,7 +72,9 @@ func (b *Bus) setHold(err error) {
 	h := &b.health
 	h.mu.Lock()
 	was := h.hold
-	h.hold = err
+	if h.hold = err; was == nil {
+		h.holdSince = time.Now()
+	}
 	h.mu.Unlock()
 	switch {
 	case err == nil && was != nil:
@@ -81,7 +94,10 @@ func (b *Bus) setRefused(s event.Stream, err error) {
 		return
 	}
 	if h.refused == nil {
-		h.refused = map[event.Stream]error{}
+		h.refused, h.refusedSince = map[event.Stream]error{}, map[event.Stream]time.Time{}
+	}
+	if h.refused[s] == nil {
+		h.refusedSince[s] = time.Now()
 	}
 	h.refused[s] = err
 }
@@ -91,7 +107,10 @@ func (b *Bus) setOverdue(s event.Stream, by int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.waiting == nil {
-		h.waiting = map[event.Stream]int{}
+		h.waiting, h.waitingSince = map[event.Stream]int{}, map[event.Stream]time.Time{}
+	}
+	if h.waiting[s] == 0 {
+		h.waitingSince[s] = time.Now().Add(-overdueWait)
 	}
 	h.waiting[s] += by
 }

@@ -276,6 +276,7 @@ func (l *lane) send(g *segment) bool {
 	switch {
 	case err == nil:
 		l.n = n
+		b.lastStored[l.s].Store(time.Now().UnixNano())
 		b.count.records.Add(1)
 		b.count.events.Add(uint64(len(g.tickets)))
 		b.count.bytes.Add(uint64(len(data)))

@@ -145,7 +145,7 @@ func (b *Bus) bulk(ctx context.Context) (*nats.Conn, error) {
 		return nil, ErrClosed
 	}
 	if b.objects == nil {
-		nc, err := b.dial(ctx, "objects", b.cfg.Role.inbox(), -1, func() {})
+		nc, err := b.dial(ctx, "objects", b.cfg.Role.inbox(), -1, func(bool) {})
 		if err != nil {
 			return nil, err
 		}

@@ -6,7 +6,9 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,58 +57,152 @@ func StoppableServer(t testing.TB, dir string, change ...func(*server.Options)) 
 // stop the one that leads a stream.
 func Cluster(t testing.TB) (urls string, stopLeader func(stream string)) {
 	t.Helper()
-	const size = 3
-	var ports [size]int
-	var routes []*url.URL
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatalf("bustest: cluster: %v", err)
-		}
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
-		if err := l.Close(); err != nil {
-			t.Fatalf("bustest: cluster: %v", err)
-		}
-	}
-	var all []*server.Server
-	var list []string
-	for i := range size {
-		s, err := server.NewServer(&server.Options{
-			ServerName: fmt.Sprintf("s%d", i), Host: "127.0.0.1", Port: server.RANDOM_PORT,
-			NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
-			Cluster: server.ClusterOpts{Name: "bustest", Host: "127.0.0.1", Port: ports[i]}, Routes: routes,
-		})
-		if err != nil {
-			t.Fatalf("bustest: cluster: %v", err)
-		}
-		go s.Start()
-		t.Cleanup(func() {
-			s.Shutdown()
-			s.WaitForShutdown()
-		})
-		all = append(all, s)
-	}
-	for _, s := range all {
-		if !s.ReadyForConnections(30 * time.Second) {
-			t.Fatal("bustest: cluster does not start")
-		}
-		list = append(list, s.ClientURL())
-	}
-	Eventually(t, "the cluster has a leader", func() bool {
-		return slices.ContainsFunc(all, (*server.Server).JetStreamIsLeader) &&
-			!slices.ContainsFunc(all, func(s *server.Server) bool { return !s.JetStreamIsCurrent() })
-	})
-	return strings.Join(list, ","), func(stream string) {
-		for _, s := range all {
-			if s.Running() && s.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream) {
-				s.Shutdown()
-				s.WaitForShutdown()
-				return
-			}
+	c := NewCluster(t)
+	return c.URLs(), func(stream string) {
+		t.Helper()
+		if i := c.Leader(stream); i >= 0 {
+			c.Stop(i)
+			return
 		}
 		t.Errorf("bustest: nobody leads %s", stream)
 	}
+}
+
+// Servers are three nats-servers that are one cluster. Each keeps its port and its directory
+// when it is stopped and started again.
+type Servers struct {
+	t       testing.TB
+	options []*server.Options
+	mu      sync.Mutex
+	running []*server.Server // nil: stopped
+}
+
+// NewCluster runs three nats-servers and waits until they are one cluster.
+func NewCluster(t testing.TB, change ...func(*server.Options)) *Servers {
+	t.Helper()
+	const size = 3
+	c := &Servers{t: t, running: make([]*server.Server, size)}
+	ports := FreePorts(t, 2*size)
+	var routes []*url.URL
+	for i := range size {
+		routes = append(routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[i]))})
+	}
+	for i := range size {
+		o := &server.Options{
+			ServerName: fmt.Sprintf("s%d", i), Host: "127.0.0.1", Port: ports[size+i],
+			NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
+			LameDuckDuration: time.Second, LameDuckGracePeriod: 100 * time.Millisecond,
+			Cluster: server.ClusterOpts{Name: "bustest", Host: "127.0.0.1", Port: ports[i]}, Routes: routes,
+		}
+		for _, f := range change {
+			f(o)
+		}
+		c.options = append(c.options, o)
+	}
+	t.Cleanup(func() {
+		for i := range size {
+			c.Stop(i)
+		}
+	})
+	for i := range size {
+		c.Start(i)
+	}
+	c.Await()
+	return c
+}
+
+// FreePorts gives loopback ports that nobody listens on just now.
+func FreePorts(t testing.TB, n int) []int {
+	t.Helper()
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatalf("bustest: ports: %v", err)
+		}
+		defer l.Close() // all at once, so that none is given twice
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports
+}
+
+// URLs lists all the servers' URLs.
+func (c *Servers) URLs() string {
+	var all []string
+	for _, o := range c.options {
+		all = append(all, "nats://"+net.JoinHostPort(o.Host, strconv.Itoa(o.Port)))
+	}
+	return strings.Join(all, ",")
+}
+
+// Start brings a server up, and doesn't wait for it.
+func (c *Servers) Start(i int) {
+	c.t.Helper()
+	o := c.options[i].Clone()
+	s, err := server.NewServer(o)
+	if err != nil {
+		c.t.Fatalf("bustest: cluster: %v", err)
+	}
+	go s.Start()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running[i] = s
+}
+
+// Stop ends a server in good order; it is no error that it is stopped already.
+func (c *Servers) Stop(i int) {
+	if s := c.take(i); s != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+	}
+}
+
+// Retire makes a server send its clients away before it ends.
+func (c *Servers) Retire(i int) {
+	if s := c.take(i); s != nil {
+		s.LameDuckShutdown()
+		s.WaitForShutdown()
+	}
+}
+
+func (c *Servers) take(i int) *server.Server {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.running[i]
+	c.running[i] = nil
+	return s
+}
+
+func (c *Servers) all() (running []*server.Server) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.running {
+		if s != nil {
+			running = append(running, s)
+		}
+	}
+	return running
+}
+
+// Await waits until those that run take connections and have a leader.
+func (c *Servers) Await() {
+	c.t.Helper()
+	Eventually(c.t, "the cluster has a leader", func() bool {
+		all := c.all()
+		return slices.ContainsFunc(all, (*server.Server).JetStreamIsLeader) &&
+			!slices.ContainsFunc(all, func(s *server.Server) bool {
+				return !s.ReadyForConnections(time.Millisecond) || !s.JetStreamIsCurrent()
+			})
+	})
+}
+
+// Leader is the number of the server that leads a stream, -1 if none does.
+func (c *Servers) Leader(stream string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.IndexFunc(c.running, func(s *server.Server) bool {
+		return s != nil && s.Running() && s.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream)
+	})
 }
 
 // TLS is a change for Server: it takes connections over TLS only.
