@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"godwit/bus"
 )
 
 // Limits of every NATS server. A record stays well below maxPayload; maxPending is what
@@ -16,7 +18,6 @@ const (
 	maxPayload     = 1 << 20
 	maxPending     = 128 << 20
 	maxConnections = 4096
-	answerTime     = "1m"
 )
 
 // config is the configuration file of one server.
@@ -74,11 +75,9 @@ func (m *maker) config(s Server, route string, users []user, system string) []by
 		p("      { # %s", u.folder)
 		p("        nkey: %q", u.public)
 		p("        permissions: {")
-		p("          publish: { allow: %s }", list(u.publish))
-		p("          subscribe: { allow: %s }", list(u.subscribe))
-		if u.answers {
-			p("          allow_responses: { max: 1, expires: %q }", answerTime)
-		}
+		publish, subscribe := bus.Permissions(u.bus)
+		p("          publish: { allow: %s, deny: %s }", list(publish), list(bus.Denied(u.bus)))
+		p("          subscribe: { allow: %s }", list(subscribe))
 		p("        }")
 		p("      }")
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 
+	"godwit/bus"
+
 	"github.com/nats-io/nkeys"
 )
 
@@ -15,10 +17,15 @@ const (
 // role is one who connects to the log's servers.
 type role struct {
 	folder string
-	// publish and subscribe are the subjects that it may use.
-	publish, subscribe []string
-	// answers: it may answer what it was asked, wherever the question wants the answer.
-	answers bool
+	bus    bus.Role
+}
+
+// roles are all of them.
+var roles = []role{
+	{"connector", bus.RoleConnector},
+	{"projector", bus.RoleProjector},
+	{gatewayFolder, bus.RoleGateway},
+	{initFolder, bus.RoleInit},
 }
 
 // systemPublish is what who checks the servers may ask of them: their settings. It is
