@@ -53,7 +53,7 @@ func (p *Process) attach(_ context.Context, data []byte) []byte {
 	p.met(life)
 	var ans frame.AttachAnswer
 	for _, part := range req.Streams {
-		if st := p.streams[event.Stream(part.Stream)]; st != nil {
+		if st := p.stream(event.Stream(part.Stream)); st != nil {
 			ans.Streams = append(ans.Streams, st.attach(life, req.Counter, part))
 		} else {
 			ans.Streams = append(ans.Streams, &frame.AttachedStream{Stream: part.Stream, Refused: true})
@@ -98,7 +98,7 @@ func (p *Process) changes(ctx context.Context, data []byte) []byte {
 	if err := proto.Unmarshal(data, &req); err != nil {
 		return nil
 	}
-	st := p.streams[event.Stream(req.Stream)]
+	st := p.stream(event.Stream(req.Stream))
 	if st == nil {
 		return nil
 	}
@@ -325,7 +325,7 @@ func (p *Process) resync(ctx context.Context, data []byte) []byte {
 	if err := proto.Unmarshal(data, &req); err != nil {
 		return nil
 	}
-	st := p.streams[event.Stream(req.Stream)]
+	st := p.stream(event.Stream(req.Stream))
 	if st == nil || st.s.IsConversation() {
 		return nil
 	}
@@ -480,12 +480,12 @@ func (p *Process) queryTimeline(ctx context.Context, data []byte) []byte {
 	var asked []*stream
 	if streams, ok := query.Streams(&req); ok {
 		for _, s := range streams {
-			asked = append(asked, p.streams[event.Stream(s)])
+			asked = append(asked, p.stream(event.Stream(s)))
 		}
 		if len(streams) == 0 {
-			for _, s := range slices.Sorted(maps.Keys(p.streams)) {
-				if s.IsConversation() {
-					asked = append(asked, p.streams[s])
+			for _, st := range p.all() {
+				if st.s.IsConversation() {
+					asked = append(asked, st)
 				}
 			}
 		}
@@ -494,7 +494,7 @@ func (p *Process) queryTimeline(ctx context.Context, data []byte) []byte {
 		if err != nil {
 			return p.encode(&query.Answer{Code: query.Code_CODE_BAD_REQUEST, Error: err.Error()})
 		}
-		asked = append(asked, p.streams[s])
+		asked = append(asked, p.stream(s))
 	}
 	life := event.ToID(req.Life)
 	parts := make([]*query.Answer, 0, len(asked))

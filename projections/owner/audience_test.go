@@ -107,7 +107,7 @@ func openStream(t *testing.T) *stream {
 			t.Error(err)
 		}
 	})
-	return p.streams[event.ConversationStream(0)]
+	return p.stream(event.ConversationStream(0))
 }
 
 // A term begins with the groups as the fold has them then, also where they change while

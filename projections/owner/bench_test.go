@@ -28,7 +28,7 @@ func benchmarkApply(b *testing.B, nodes int) {
 		b.Fatal(err)
 	}
 	defer p.Close()
-	st := p.streams[event.ConversationStream(0)]
+	st := p.stream(event.ConversationStream(0))
 	st.term = &frame.Term{Revision: 1, Start: 1}
 	for i := range nodes {
 		life := event.ID{15: byte(i + 1)}

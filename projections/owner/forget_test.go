@@ -22,7 +22,7 @@ func TestNodesThatAreGoneAreForgotten(t *testing.T) {
 	run(t, p)
 	settled(t, p)
 	s := event.Direct(1, 2).Stream(k.Partitions())
-	st := p.streams[s]
+	st := p.stream(s)
 	stops, silent := event.ID{1}, event.ID{2}
 	beat := func(stopping bool) {
 		data, err := proto.Marshal(&frame.Beat{Life: stops[:], Stopping: stopping})
@@ -57,7 +57,7 @@ func TestAnswersAreNotOfADroppedView(t *testing.T) {
 	k := bustest.New(t)
 	p := open(t, k)
 	s := write(t, k, k.NewWriter(event.ID{1}), 5)
-	st := p.streams[s]
+	st := p.stream(s)
 	var log []bus.Recorded
 	for rec, err := range k.Replay(t.Context(), s, 1, 0) {
 		if err != nil {

@@ -103,7 +103,7 @@ func TestRefillOfAForgottenNodeIsRefused(t *testing.T) {
 	settled(t, p)
 	life := event.ID{1}
 	s := write(t, k, k.NewWriter(life), 5)
-	st := p.streams[s]
+	st := p.stream(s)
 	bustest.Eventually(t, "folded", func() bool { st.mu.Lock(); defer st.mu.Unlock(); return st.folded == 6 })
 	at := attachAll(st, life, 1, 2)
 	if at.Refused || at.At != 6 {
@@ -142,7 +142,7 @@ func TestAttachesByCounter(t *testing.T) {
 	p := open(t, k)
 	run(t, p)
 	settled(t, p)
-	st, life := p.streams[event.ConversationStream(0)], event.ID{1}
+	st, life := p.stream(event.ConversationStream(0)), event.ID{1}
 	attachAll(st, life, 5, 1, 2)
 	if at := attachAll(st, life, 4); !at.Refused {
 		t.Error("an older refill replaced a newer one")
@@ -191,7 +191,7 @@ func TestUnknownRuleStopsOneView(t *testing.T) {
 	bustest.Eventually(t, "the process says so", func() bool { return errors.Is(p.Ready(), view.ErrUnknownRule) })
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	lease, err := k.AcquireLease(ctx, p.streams[s].fold.Name())
+	lease, err := k.AcquireLease(ctx, p.stream(s).fold.Name())
 	if err != nil {
 		t.Fatalf("the stopped view kept its lease: %v", err)
 	}
@@ -199,7 +199,7 @@ func TestUnknownRuleStopsOneView(t *testing.T) {
 		t.Error(err)
 	}
 	other := event.ConversationStream(1 - s.Partition())
-	if err := p.streams[other].ready(); err != nil {
+	if err := p.stream(other).ready(); err != nil {
 		t.Errorf("another view: %v", err)
 	}
 	ans := p.queryTimeline(t.Context(), encodeT(t, &query.Request{WaitMs: 100, Body: &query.Request_Lists{Lists: &query.Lists{User: 1, Streams: []uint32{uint32(s)}}}}))
@@ -224,7 +224,7 @@ func TestRebuildEqualsLive(t *testing.T) {
 	stop := run(t, p)
 	settled(t, p)
 	s := write(t, k, k.NewWriter(event.ID{1}), 30)
-	st := p.streams[s]
+	st := p.stream(s)
 	if err := st.view.WaitCommitted(t.Context(), 31); err != nil {
 		t.Fatal(err)
 	}

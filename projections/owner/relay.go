@@ -37,7 +37,7 @@ func (p *Process) relay(_ context.Context, data []byte) []byte {
 	if !ok {
 		return p.encode(&frame.RelayAnswer{})
 	}
-	st := p.streams[key.Stream(p.bus.Partitions())]
+	st := p.stream(key.Stream(p.bus.Partitions()))
 	if st == nil || !st.fansOut() {
 		return p.encode(&frame.RelayAnswer{Refused: true})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -38,6 +39,18 @@ type stream struct {
 	groups    memberships // timelines, in a term
 	moves     *moves      // while they are being read
 	numbers   uint64      // of audiences told
+	rank      int         // how soon it takes a lease that is free: 0 at once; -1: not at all yet
+	urgent    bool        // the rank is to count at once
+	ranked    chan struct{}
+	giving    bool      // the term is to end, for somebody else
+	termless  time.Time // since when the process holds no term
+	lag       lag
+
+	epochMu sync.Mutex // of whatever changes the epoch
+
+	// Of Process.start.
+	stop, letGo    context.CancelFunc
+	followed, held sync.WaitGroup
 }
 
 // node is one node life as a stream's owner knows it in the present term.
@@ -79,7 +92,7 @@ func (st *stream) remove(n *node, user uint32, counter uint64) {
 
 // follow folds the stream for ever. When the log turns out not to be the one that
 // was folded, the epoch is renewed and the view begins anew.
-func (st *stream) follow(ctx context.Context) error {
+func (st *stream) follow(ctx context.Context) {
 	log := st.p.log.With("view", st.fold.Name())
 	st.mu.Lock()
 	st.folded = st.view.Folded()
@@ -95,7 +108,7 @@ func (st *stream) follow(ctx context.Context) error {
 		err := st.p.bus.Follow(following, st.s, st.view.Checkpoint, st.apply)
 		interrupt(nil)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return
 		}
 		if errors.Is(err, view.ErrCorrupt) || errors.Is(context.Cause(following), view.ErrCorrupt) {
 			// The log is sound and positions stay what they are: only the file goes.
@@ -109,12 +122,12 @@ func (st *stream) follow(ctx context.Context) error {
 			renew := func() (event.ID, error) { return st.p.bus.RenewEpoch(ctx, st.s, st.view.Epoch()) }
 			if err := st.drop(renew); err != nil {
 				if ctx.Err() != nil {
-					return ctx.Err()
+					return
 				}
 				log.Error("renew epoch", "err", err)
 				select {
 				case <-ctx.Done():
-					return ctx.Err()
+					return
 				case <-time.After(time.Second):
 				}
 			}
@@ -127,13 +140,16 @@ func (st *stream) follow(ctx context.Context) error {
 		st.wake()
 		st.mu.Unlock()
 		<-ctx.Done()
-		return ctx.Err()
+		return
 	}
 }
 
 // drop begins the view anew, silently, in the epoch that is asked for once the
 // fan-out has ended.
 func (st *stream) drop(epochOf func() (event.ID, error)) error {
+	st.p.count.resets.Add(1)
+	st.epochMu.Lock()
+	defer st.epochMu.Unlock()
 	st.mu.Lock()
 	st.endTerm()
 	st.resets++
@@ -149,6 +165,10 @@ func (st *stream) drop(epochOf func() (event.ID, error)) error {
 
 // endTerm silences the stream; st.mu is held.
 func (st *stream) endTerm() {
+	if st.term != nil {
+		st.termless = time.Now()
+		st.p.nudge(st.p.beatNow)
+	}
 	st.term = nil
 	clear(st.nodes)
 	st.order = nil
@@ -164,44 +184,142 @@ func (st *stream) wake() {
 // hold keeps trying for the lease and fans out while it is held. It begins to try
 // once the fold has reached the stream's end, so that a view that has yet to be
 // replayed leaves the lease to one that need not.
-func (st *stream) hold(ctx context.Context) error {
-	if _, ok := st.catchUp(ctx, nil); !ok {
-		return st.idle(ctx)
-	}
-	for ctx.Err() == nil {
-		lease, err := st.p.bus.AcquireLease(ctx, st.fold.Name())
+func (st *stream) hold(ctx context.Context) {
+	for {
+		if _, ok := st.catchUp(ctx, nil); !ok {
+			return
+		}
+		lease, err := st.acquire(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
-				break
+				return
 			}
-			st.p.log.Warn("acquire lease", "view", st.fold.Name(), "err", err)
-			pause(ctx, nil, time.Second)
+			if !errors.Is(err, errRank) {
+				st.p.log.Warn("acquire lease", "view", st.fold.Name(), "err", err)
+				pause(ctx, nil, time.Second)
+			}
 			continue
 		}
 		for st.fanOut(ctx, lease) {
 		}
 		st.mu.Lock()
 		st.endTerm()
-		stopped := st.stopped != nil
+		stopped, giving := st.stopped != nil, st.giving
+		st.giving = false
 		st.mu.Unlock()
-		if ctx.Err() != nil || stopped {
+		if ctx.Err() != nil || stopped || giving {
 			release, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			if err := lease.Release(release); err != nil {
 				st.p.log.Debug("release lease", "view", st.fold.Name(), "err", err)
 			}
 			cancel()
 		}
-		if stopped {
-			return st.idle(ctx)
+		if ctx.Err() != nil || stopped {
+			return
+		}
+		if giving {
+			pause(ctx, nil, st.p.pace.settles) // for who is to have it
 		}
 	}
-	return ctx.Err()
 }
 
-// idle waits for the end of a process whose view can't go on.
-func (st *stream) idle(ctx context.Context) error {
-	<-ctx.Done()
-	return ctx.Err()
+// errRank: an attempt to take a lease was given up, because it is to be made sooner or
+// later than it was begun.
+var errRank = errors.New("rank changed")
+
+// acquire waits for the lease, as long as its rank says once that is free.
+func (st *stream) acquire(ctx context.Context) (*bus.Lease, error) {
+	rank, _, changed := st.rankNow()
+	for rank < 0 {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-changed:
+		}
+		rank, _, changed = st.rankNow()
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	trying, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	wg.Go(func() {
+		for {
+			select {
+			case <-trying.Done():
+				return
+			case <-changed:
+			}
+			// A new attempt begins the wait for a silent holder anew. So it must be worth
+			// it, unless the holder says himself that he goes.
+			now, urgent, next := st.rankNow()
+			if now != rank && !urgent {
+				if !pause(trying, nil, st.p.pace.settles) {
+					return
+				}
+				now, _, next = st.rankNow()
+			}
+			if now != rank {
+				cancel(errRank)
+				return
+			}
+			changed = next
+		}
+	})
+	lease, err := st.p.bus.AcquireLease(trying, st.fold.Name(), time.Duration(rank)*st.p.pace.rank)
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(trying), errRank) {
+		return nil, errRank
+	}
+	return lease, err
+}
+
+func (st *stream) rankNow() (rank int, urgent bool, changed <-chan struct{}) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.rank, st.urgent, st.ranked
+}
+
+// setRank says how soon the stream is to take its lease when that is free.
+func (st *stream) setRank(rank int, urgent bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.rank == rank && st.urgent == urgent {
+		return
+	}
+	st.rank, st.urgent = rank, urgent
+	close(st.ranked)
+	st.ranked = make(chan struct{})
+}
+
+// give has the term end, so that another projector can begin one; false if there is none.
+func (st *stream) give() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.term == nil {
+		return false
+	}
+	st.giving = true
+	st.wake()
+	return true
+}
+
+// supersede ends the term when somebody else's is later: the lease has gone, and this
+// process has yet to learn it.
+func (st *stream) supersede(by *frame.Term, process string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.term == nil || !later(by, st.term) {
+		return
+	}
+	st.p.log.Warn("another process fans out: ending the term", "view", st.fold.Name(), "process", process, "revision", by.Revision, "own", st.term.Revision)
+	st.giving = true
+	st.endTerm()
+	st.wake()
+}
+
+func (st *stream) termNow() *frame.Term {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.term
 }
 
 // catchUp waits until what is in the log by now has been folded. resets tells the
@@ -295,7 +413,12 @@ func (st *stream) fanOut(ctx context.Context, lease *bus.Lease) bool {
 	if !st.begin(lease.Revision(), resets, groups, at) {
 		return true
 	}
-	return st.waitUntil(ctx, lease.Lost(), func() bool { return st.resets != resets }) == nil
+	st.p.count.terms.Add(1)
+	st.p.nudge(st.p.beatNow)
+	st.p.greet()
+	giving := false
+	err := st.waitUntil(ctx, lease.Lost(), func() bool { giving = st.giving; return giving || st.resets != resets })
+	return err == nil && !giving
 }
 
 // begin begins a term with the groups as they were read at a position, and as they have
@@ -410,8 +533,12 @@ func (st *stream) route(a *view.Applied) {
 			n.size += 32
 		}
 	}
+	trace := st.term != nil && st.p.log.Enabled(context.Background(), slog.LevelDebug)
 	for i := range a.Effects {
 		e := &a.Effects[i]
+		if trace && st.s.IsConversation() && e.ID != 0 && len(e.Deliveries) > 0 && e.Deliveries[0].GetMessage() != nil {
+			st.p.log.Debug("message folded", "trace", fmt.Sprintf("%s/%d/%d", st.s, a.Sequence, i), "view", st.fold.Name(), "id", e.ID)
+		}
 		if e.Members != nil {
 			st.move(a.Sequence, e)
 		}
@@ -525,9 +652,12 @@ func (st *stream) push(n *node, f *frame.Frame, to uint64) {
 	var err error
 	st.buf, err = proto.MarshalOptions{}.MarshalAppend(st.buf[:0], &frame.Push{Body: &frame.Push_Frame{Frame: f}})
 	if err == nil {
+		st.p.count.frames.Add(1)
+		st.p.count.frameBytes.Add(uint64(len(st.buf)))
 		err = st.p.bus.Push(n.life, st.buf)
 	}
 	if err != nil {
+		st.p.count.frameErrors.Add(1)
 		// The node finds the hole by the next frame or heartbeat and refills.
 		st.p.log.Warn("frame not sent", "view", st.fold.Name(), "life", n.life, "err", err)
 	}
@@ -595,20 +725,4 @@ func (st *stream) forget(life event.ID) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.forgetLocked(life)
-}
-
-func (st *stream) ready() error {
-	// First, as a fold that waits for the disk holds the lock.
-	if err := st.view.Healthy(); err != nil {
-		return err
-	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	switch {
-	case st.stopped != nil:
-		return st.stopped
-	case st.term == nil:
-		return fmt.Errorf("view %s does not fan out yet", st.fold.Name())
-	}
-	return nil
 }

@@ -18,7 +18,7 @@ func TestNoTermBeginsOnAnotherHistory(t *testing.T) {
 	k := bustest.New(t)
 	p := open(t, k)
 	s := write(t, k, k.NewWriter(event.ID{1}), 3)
-	st := p.streams[s]
+	st := p.stream(s)
 	var log []bus.Recorded
 	for rec, err := range k.Replay(t.Context(), s, 1, 0) {
 		if err != nil {
