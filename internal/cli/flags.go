@@ -28,6 +28,7 @@ import (
 // clientFlags are those of whatever lets clients in.
 func clientFlags(f *pflag.FlagSet, cfg *up.Config) {
 	f.Var(config.Listen(&cfg.Listen, defaultListen), "listen", "TCP address for clients")
+	f.Var(config.Networks(&cfg.ProxyFrom), "proxy-from", "networks of load balancers that say by the PROXY protocol who a client is")
 	f.Var(config.OptionalListen(&cfg.TLSListen), "tls-listen", "TLS address for clients; needs --tls-cert and --tls-key")
 	f.StringVar(&cfg.TLSCert, "tls-cert", "", "certificate `FILE` (PEM), read again when it changes")
 	f.StringVar(&cfg.TLSKey, "tls-key", "", "private key `FILE` (PEM), read again when it changes")
@@ -88,7 +89,10 @@ func checkRules(cfg *up.Config) error {
 // fileFlags are those of the files that clients send each other.
 func fileFlags(f *pflag.FlagSet, cfg *up.Config) {
 	f.Var(config.Bytes(&cfg.FileMaxSize, files.DefaultMaxSize), "file-max-size", "largest file that clients may send each other")
-	f.Var(config.Bytes(&cfg.FileStore, files.DefaultRoom), "file-store", "room for the files that wait to be fetched")
+	keepFlag(f, cfg)
+}
+
+func keepFlag(f *pflag.FlagSet, cfg *up.Config) {
 	f.DurationVar(&cfg.FileKeep, "file-keep", files.DefaultKeep, "how long a file waits to be fetched")
 }
 
@@ -97,27 +101,36 @@ func checkFiles(cfg *up.Config) error {
 	if cfg.FileMaxSize > math.MaxUint32 || cfg.FileMaxSize == 0 {
 		errs = append(errs, usagef("--file-max-size is %s: give an amount from 1 byte to 4 GiB less one, for example 100MiB", config.FormatBytes(cfg.FileMaxSize)))
 	}
-	return errors.Join(append(errs, checkRoom("file-store", cfg.FileStore), checkKeep("file-keep", cfg.FileKeep))...)
+	return errors.Join(append(errs, checkKeep("file-keep", cfg.FileKeep))...)
 }
 
-// pictureFlags are those of the picture store.
-func pictureFlags(f *pflag.FlagSet, cfg *up.Config) {
-	f.Var(config.OneOf(&cfg.PictureUpload, string(pictures.Session), string(pictures.Session), string(pictures.Open), string(pictures.Off)), "picture-upload",
-		"who may upload pictures: whoever is logged in from the same address or shows a token (session), everybody (open), nobody (off)")
-	f.StringVar(&cfg.PictureURL, "picture-url", "", "`URL` under which clients reach the pictures; default: that of --http as they reach it")
+// storeFlags are those of what files and pictures lie in.
+func storeFlags(f *pflag.FlagSet, cfg *up.Config) {
+	f.Var(config.Bytes(&cfg.FileStore, files.DefaultRoom), "file-store", "room for the files that wait to be fetched")
 	f.Var(config.Bytes(&cfg.PictureStore, pictures.DefaultRoom), "picture-store", "room for pictures and voice")
 	f.DurationVar(&cfg.PictureKeep, "picture-keep", 0, "how long a picture is kept; 0: for ever")
 }
 
-func checkPictures(cfg *up.Config) error {
-	var errs []error
-	if u, err := url.Parse(cfg.PictureURL); cfg.PictureURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery+u.Fragment != "") {
-		errs = append(errs, usagef("--picture-url is %q: give an http or https URL, for example https://pictures.example.org/", cfg.PictureURL))
-	}
+func checkStores(cfg *up.Config) error {
+	errs := []error{checkRoom("file-store", cfg.FileStore), checkRoom("picture-store", cfg.PictureStore)}
 	if cfg.PictureKeep != 0 {
 		errs = append(errs, checkKeep("picture-keep", cfg.PictureKeep))
 	}
-	return errors.Join(append(errs, checkRoom("picture-store", cfg.PictureStore))...)
+	return errors.Join(errs...)
+}
+
+// pictureFlags are those of who may do what with pictures.
+func pictureFlags(f *pflag.FlagSet, cfg *up.Config) {
+	f.Var(config.OneOf(&cfg.PictureUpload, string(pictures.Session), string(pictures.Session), string(pictures.Open), string(pictures.Off)), "picture-upload",
+		"who may upload pictures: whoever is logged in from the same address or shows a token (session), everybody (open), nobody (off)")
+	f.StringVar(&cfg.PictureURL, "picture-url", "", "`URL` under which clients reach the pictures; default: that of --http as they reach it")
+}
+
+func checkPictures(cfg *up.Config) error {
+	if u, err := url.Parse(cfg.PictureURL); cfg.PictureURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery+u.Fragment != "") {
+		return usagef("--picture-url is %q: give an http or https URL, for example https://pictures.example.org/", cfg.PictureURL)
+	}
+	return nil
 }
 
 func checkRoom(flag string, n uint64) error {
@@ -142,7 +155,10 @@ func (n *natsFlags) flags(f *pflag.FlagSet, cfg *up.Config, without string) {
 	f.StringVar(&cfg.NATSUser, "nats-user", "", "user at the external NATS")
 	f.StringVar(&cfg.NATSPassword, "nats-password", "", "password at the external NATS; rather by GODWIT_NATS_PASSWORD")
 	f.StringVar(&cfg.NATSCredentials, "nats-creds", "", "credentials `FILE` for the external NATS")
+	f.StringVar(&cfg.NATSNKey, "nats-nkey", "", "`FILE` with the seed of the nkey that the external NATS knows this process by")
 	f.StringVar(&cfg.NATSCA, "nats-ca", "", "certificates `FILE` (PEM) that the external NATS is checked against")
+	f.StringVar(&cfg.NATSCert, "nats-cert", "", "certificate `FILE` (PEM) that is shown to the external NATS")
+	f.StringVar(&cfg.NATSKey, "nats-key", "", "private key `FILE` (PEM) of --nats-cert")
 }
 
 // Where there may be an embedded log, and where not.
@@ -154,11 +170,23 @@ const (
 // settle puts the URLs where they belong, and refuses settings that don't go together.
 func (n *natsFlags) settle(cfg *up.Config, needed bool) error {
 	cfg.NATSURL = strings.Join(n.urls, ",")
+	ways := 0
+	for _, way := range []string{cfg.NATSUser, cfg.NATSCredentials, cfg.NATSNKey} {
+		if way != "" {
+			ways++
+		}
+	}
 	switch {
 	case cfg.NATSURL == "" && needed:
 		return usagef("--nats is not given: give the URL of each NATS server, for example --nats nats://127.0.0.1:4222")
-	case cfg.NATSURL == "" && cfg.NATSUser+cfg.NATSPassword+cfg.NATSCredentials+cfg.NATSCA != "":
-		return usagef("--nats-user, --nats-password, --nats-creds and --nats-ca are for an external NATS: give --nats as well")
+	case cfg.NATSURL == "" && cfg.NATSUser+cfg.NATSPassword+cfg.NATSCredentials+cfg.NATSNKey+cfg.NATSCA+cfg.NATSCert+cfg.NATSKey != "":
+		return usagef("--nats-user and all others that begin with --nats- are for an external NATS: give --nats as well")
+	case ways > 1:
+		return usagef("of --nats-user, --nats-creds and --nats-nkey only one can be used: give one of them")
+	case cfg.NATSUser == "" && cfg.NATSPassword != "":
+		return usagef("--nats-password is given without --nats-user: give both")
+	case (cfg.NATSCert == "") != (cfg.NATSKey == ""):
+		return usagef("--nats-cert and --nats-key go together: give both or none")
 	}
 	return nil
 }

@@ -119,7 +119,8 @@ the same on all connectors and gateways: one file for --config may serve them al
 }
 
 func newInit(streams IO) *cobra.Command {
-	r := &role{run: up.Init, check: func() error { return nil }}
+	r := &role{run: up.Init}
+	r.check = func() error { return errors.Join(checkStores(&r.cfg), checkKeep("file-keep", r.cfg.FileKeep)) }
 	cmd := &cobra.Command{
 		Use: "init", Short: "Make what a cluster's log needs at its NATS servers, or check it",
 		Long: `Makes the streams and buckets of a log at the NATS servers of a cluster, and checks those
@@ -131,5 +132,8 @@ difference said.`,
 	f.SortFlags = false
 	f.Var(config.Int(&r.cfg.Partitions, 0, 0, event.MaxPartitions), "partitions", fmt.Sprintf("conversation streams of a new log; 0: what the log has, else %d", event.DefaultPartitions))
 	f.Var(config.Int(&r.cfg.Replicas, 0, 0, 5), "replicas", "servers that hold each stream that is made; 0: 3 in a cluster, else 1")
+	storeFlags(f, &r.cfg)
+	keepFlag(f, &r.cfg)
+	f.StringVar(&r.cfg.NATSSystemNKey, "nats-system-nkey", "", "`FILE` with the seed of an nkey of the system account, to ask the servers how they write to disk")
 	return r.command(streams, cmd)
 }

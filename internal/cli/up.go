@@ -79,6 +79,7 @@ durability, when clients may connect. SIGTERM and SIGINT drain and end it.`,
 	f.Var(config.Advertise(&cfg.FileAdvertise), "file-advertise", "address of the file server that clients are told; default: the host of --advertise, else the one listened on")
 	fileFlags(f, &cfg)
 	pictureFlags(f, &cfg)
+	storeFlags(f, &cfg)
 	quiet.flags(f)
 	nats.flags(f, &cfg, orEmbedded)
 	logging.flags(cmd)
@@ -110,7 +111,7 @@ func besideListen(listen string) string {
 
 // checkUp refuses settings that are each right and do not go together.
 func checkUp(cmd *cobra.Command, cfg *up.Config, nats *natsFlags) error {
-	errs := []error{checkData(cfg), checkClients(cfg), checkRules(cfg), checkFiles(cfg), checkPictures(cfg), nats.settle(cfg, false)}
+	errs := []error{checkData(cfg), checkClients(cfg), checkRules(cfg), checkFiles(cfg), checkPictures(cfg), checkStores(cfg), nats.settle(cfg, false)}
 	if cfg.NATSURL != "" && (cmd.Flags().Changed("durability") || cmd.Flags().Changed("min-free")) {
 		errs = append(errs, usagef("--durability and --min-free are settings of the embedded log: with --nats, set them at the NATS servers"))
 	}

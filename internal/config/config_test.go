@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -195,6 +196,20 @@ func TestServersAreCompleted(t *testing.T) {
 		if err := Server(&got, "", 8000).Set(in); err == nil {
 			t.Errorf("%q becomes %q", in, got)
 		}
+	}
+}
+
+func TestNetworksAreListed(t *testing.T) {
+	var got []netip.Prefix
+	v := Networks(&got)
+	if err := v.Set("10.1.2.3/8, 192.0.2.7 2001:db8::/32"); err != nil || v.String() != "10.0.0.0/8,192.0.2.7/32,2001:db8::/32" {
+		t.Errorf("%s, %v", v, err)
+	}
+	if err := v.Set(v.String()); err != nil || len(got) != 3 {
+		t.Errorf("%v, %v", got, err)
+	}
+	if err := v.Set("nowhere"); err == nil {
+		t.Errorf("a word is %v", got)
 	}
 }
 

@@ -1,9 +1,11 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -124,6 +126,30 @@ func Advertise(to *string) pflag.Value {
 		}
 		return s, nil
 	}, same)
+}
+
+// Networks is a flag value for addresses and networks, separated by commas or spaces.
+func Networks(to *[]netip.Prefix) pflag.Value {
+	return Value(to, "NETWORK,...", func(s string) ([]netip.Prefix, error) {
+		var all []netip.Prefix
+		for _, part := range list(s) {
+			p, err := netip.ParsePrefix(part)
+			if a, e := netip.ParseAddr(part); e == nil {
+				p, err = a.Prefix(a.BitLen())
+			}
+			if err != nil {
+				return nil, errors.New("give networks and addresses, for example 10.0.0.0/8,192.0.2.7")
+			}
+			all = append(all, p.Masked())
+		}
+		return all, nil
+	}, func(all []netip.Prefix) string {
+		parts := make([]string, len(all))
+		for i, p := range all {
+			parts[i] = p.String()
+		}
+		return strings.Join(parts, ",")
+	})
 }
 
 // Int is a flag value for a whole number from least to most.

@@ -6,6 +6,7 @@ package up
 import (
 	"io"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +29,8 @@ type Config struct {
 	TokenFile string // gateway: holds the bearer token of both
 	Advertise string // HOST[:PORT] that /msg_server answers; empty: derived
 
+	ProxyFrom []netip.Prefix // load balancers that say by the PROXY protocol who a client is
+
 	TLSListen string // TLS for clients, empty: none
 	TLSCert   string
 	TLSKey    string
@@ -36,7 +39,11 @@ type Config struct {
 	NATSUser        string
 	NATSPassword    string
 	NATSCredentials string
+	NATSNKey        string // file with the seed of an nkey
 	NATSCA          string
+	NATSCert        string // what this process shows the servers
+	NATSKey         string
+	NATSSystemNKey  string // init: file with the seed of an nkey of the system account
 
 	Replicas     int // init: of new streams; 0: 3 where there are several servers, else 1
 	Durability   bus.Durability

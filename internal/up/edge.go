@@ -36,7 +36,7 @@ func (p *process) serverConfig() connector.Config {
 	return connector.Config{
 		ResumeTime: cfg.ResumeTime, Secrets: p.secrets,
 		GroupLimit: cfg.GroupLimit, RecallTime: cfg.RecallTime, EditTime: cfg.EditTime, RecalledText: cfg.RecalledText,
-		Listen: cfg.Listen, TLSListen: cfg.TLSListen, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
+		TrustedProxies: cfg.ProxyFrom, Listen: cfg.Listen, TLSListen: cfg.TLSListen, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
 		Policy: cfg.DevicePolicy, Contacts: connector.Contacts(cfg.Contacts), StatusLimit: cfg.StatusLimit,
 		Hasher: p.hasher, Partitions: p.bus.Partitions(), DrainTimeout: cfg.DrainTimeout, Registerer: p.registry,
 		Logger: p.log.With("part", "connector"),
@@ -100,6 +100,19 @@ func (p *process) startServer(context.Context) error {
 	case err := <-p.stages.failed:
 		return err
 	}
+}
+
+// answerAddresses tells gateways who is logged in here.
+func (p *process) answerAddresses(context.Context) error {
+	stop, err := p.srv.AnswerAddresses(p.bus)
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, func() error {
+		stop()
+		return nil
+	})
+	return nil
 }
 
 // tryPorts refuses addresses of clients and a certificate that can't be used, which

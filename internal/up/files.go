@@ -162,7 +162,7 @@ func reachable() string {
 func (p *process) openPictures(ctx context.Context) (err error) {
 	ctx, cancel := p.opening(ctx)
 	defer cancel()
-	var has func(netip.Addr) bool
+	has := connector.NewAddresses(p.bus, p.log.With("part", "pictures")).Has
 	if p.srv != nil {
 		has = p.srv.HasAddress
 	}

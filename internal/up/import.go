@@ -42,7 +42,7 @@ func ImportTeamTalk(ctx context.Context, cfg Config, dump string, o teamtalk.Opt
 		opening, cancel = context.WithTimeout(ctx, connectLimit)
 	}
 	defer cancel()
-	b, err := bus.Open(opening, cfg.log(dir, cfg.Logger))
+	b, err := bus.Open(opening, cfg.log(bus.RoleAll, dir, cfg.Logger))
 	if err != nil {
 		return report, err
 	}

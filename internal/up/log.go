@@ -40,7 +40,7 @@ func (p *process) readToken(context.Context) (err error) {
 func (p *process) openLog(ctx context.Context) error {
 	ctx, cancel := p.opening(ctx)
 	defer cancel()
-	b, err := bus.Open(ctx, p.cfg.log(p.dir, p.log.With("part", "bus")))
+	b, err := bus.Open(ctx, p.cfg.log(p.role, p.dir, p.log.With("part", "bus")))
 	if err != nil {
 		return err
 	}
@@ -50,10 +50,13 @@ func (p *process) openLog(ctx context.Context) error {
 	return nil
 }
 
-// log is the log that the process works on: that of the directory, or an external one.
-func (c Config) log(dir *datadir.Dir, logger *slog.Logger) bus.Config {
+// log is the log that the process works on: that of the directory, or an external one. The
+// roles of a cluster make nothing of it.
+func (c Config) log(role bus.Role, dir *datadir.Dir, logger *slog.Logger) bus.Config {
 	cfg := bus.Config{
-		URL: c.NATSURL, User: c.NATSUser, Password: c.NATSPassword, CredentialsFile: c.NATSCredentials, CAFile: c.NATSCA,
+		URL: c.NATSURL, User: c.NATSUser, Password: c.NATSPassword, CredentialsFile: c.NATSCredentials, NKeyFile: c.NATSNKey,
+		CAFile: c.NATSCA, CertFile: c.NATSCert, KeyFile: c.NATSKey, SystemNKeyFile: c.NATSSystemNKey,
+		Role: role, CheckOnly: role != bus.RoleAll && role != bus.RoleInit,
 		Durability: c.Durability, Partitions: c.Partitions, Replicas: c.Replicas, MinFree: c.MinFree,
 		Logger: logger, Hooks: c.BusHooks,
 	}

@@ -9,7 +9,5 @@ import (
 // Servers is the external log of the configuration, for whoever makes, moves, backs up or
 // restores one.
 func (c Config) Servers(logger *slog.Logger) bus.Config {
-	cfg := c.log(nil, logger)
-	cfg.Role = bus.RoleInit
-	return cfg
+	return c.log(bus.RoleInit, nil, logger)
 }

@@ -34,7 +34,7 @@ import (
 // role lacks is nil.
 type process struct {
 	cfg      Config
-	role     string // "" with `godwit up`
+	role     bus.Role
 	log      *slog.Logger
 	registry *prometheus.Registry
 	started  time.Time
@@ -70,7 +70,7 @@ type step func(context.Context) error
 // run takes the steps of a role, says that the process is ready and serves until ctx
 // ends; then it stops in the opposite order and returns nil. Errors before the ready line
 // are the operator's to mend.
-func run(ctx context.Context, cfg Config, role string, steps func(*process) []step) (err error) {
+func run(ctx context.Context, cfg Config, role bus.Role, steps func(*process) []step) (err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net"
+
+	"godwit/bus"
 )
 
 // Run brings a whole godwit up in one process and serves until ctx ends; then it drains
 // and returns nil. Errors before the ready line are the operator's to mend.
 func Run(ctx context.Context, cfg Config) error {
-	return run(ctx, cfg, "", func(p *process) []step {
+	return run(ctx, cfg, bus.RoleAll, func(p *process) []step {
 		return []step{
 			p.readIdentity, p.lockDirectory, p.makeToken,
 			// Ports first: an address that is taken is told before the log is touched.
@@ -23,7 +25,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 // readyLine says where the process can be reached.
 func (p *process) readyLine() string {
-	if p.role != "" {
+	if p.role != bus.RoleAll {
 		return p.roleLine()
 	}
 	reach := "all-interfaces"
@@ -51,13 +53,13 @@ func (p *process) readyLine() string {
 
 // roleLine is the ready line of a role of a cluster.
 func (p *process) roleLine() string {
-	line := "ready role=" + p.role
+	line := "ready role=" + string(p.role)
 	add := func(name string, at net.Addr) {
 		if at != nil {
 			line += " " + name + "=" + at.String()
 		}
 	}
-	if p.role == roleConnector {
+	if p.role == bus.RoleConnector {
 		add("clients", p.srv.Addr())
 		add("tls", p.srv.TLSAddr())
 	}
