@@ -116,7 +116,7 @@ var clocks = map[string][]string{
 }
 
 // folders are all that may stand at the top.
-var folders = []string{".ci", "bus", "commands", "connector", "docs", "internal", "projections", "schema", "scripts"}
+var folders = []string{".ci", "bus", "commands", "connector", "deploy", "docs", "internal", "projections", "schema", "scripts"}
 
 // pkg is what go list tells of a package.
 type pkg struct {
