@@ -42,6 +42,7 @@ func (b *Bus) ensureBuckets(ctx context.Context) error {
 			Discard:           jetstream.DiscardNew,
 			Storage:           jetstream.FileStorage,
 			Replicas:          b.cfg.Replicas,
+			Duplicates:        defaultDuplicates,
 			AllowRollup:       true,
 			DenyDelete:        true,
 		}

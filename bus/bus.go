@@ -33,6 +33,9 @@ const (
 // DefaultMinFree is Config.MinFree where nothing else is said.
 const DefaultMinFree = 64 << 20
 
+// defaultDuplicates is the servers' own default.
+const defaultDuplicates = 2 * time.Minute
+
 // Config says where the log is. The zero value of a field means its default.
 type Config struct {
 	URL             string // external NATS (comma separated servers, tls:// for TLS); empty: the embedded server
@@ -79,11 +82,12 @@ type Bus struct {
 	queries *nats.Conn // questions and answers
 	js      jetstream.JetStream
 
-	objectsMu sync.Mutex
+	objectsMu sync.Mutex // also of prepared
 	objects   *nats.Conn // what is large; made when the first store is opened
 
 	logID      event.ID
 	partitions int
+	prepared   preparation
 	subjects   []string       // event subject by stream
 	lastStored []atomic.Int64 // by stream, Unix nanoseconds of the newest acknowledgement
 
@@ -111,12 +115,17 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	b := &Bus{cfg: cfg, log: cfg.Logger, hooks: cfg.Hooks}
-	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b := newBus(cfg)
 	if err := b.open(ctx); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
+}
+
+func newBus(cfg Config) *Bus {
+	b := &Bus{cfg: cfg, log: cfg.Logger, hooks: cfg.Hooks, prepared: preparation{}}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	return b
 }
 
 func (c *Config) complete() error {
@@ -133,7 +142,7 @@ func (c *Config) complete() error {
 		return fmt.Errorf("bus: %d partitions, at most %d", c.Partitions, event.MaxPartitions)
 	}
 	if c.Duplicates == 0 {
-		c.Duplicates = 2 * time.Minute
+		c.Duplicates = defaultDuplicates
 	}
 	if c.MinFree == 0 {
 		c.MinFree = DefaultMinFree
@@ -202,6 +211,9 @@ func (b *Bus) open(ctx context.Context) error {
 	}
 	if b.js, err = jetstream.New(b.events); err != nil {
 		return fmt.Errorf("bus: %w", err)
+	}
+	if most := b.events.MaxPayload(); most < maxPayload {
+		return fmt.Errorf("bus: the server takes messages of at most %d bytes: set its max_payload to %d or more", most, maxPayload)
 	}
 	for {
 		err := b.ensure(ctx)

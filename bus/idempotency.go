@@ -40,6 +40,7 @@ func (b *Bus) requestConfig() jetstream.StreamConfig {
 		Discard:           jetstream.DiscardNew,
 		Storage:           jetstream.FileStorage,
 		Replicas:          b.cfg.Replicas,
+		Duplicates:        defaultDuplicates,
 		DenyDelete:        true,
 	}
 }

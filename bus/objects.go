@@ -97,16 +97,17 @@ func (b *Bus) ensureStore(ctx context.Context, want jetstream.StreamConfig) (max
 }
 
 func (b *Bus) tryStore(ctx context.Context, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
-	if !b.cfg.CheckOnly {
-		_, err := b.js.CreateStream(ctx, want)
-		if err == nil {
+	have, err := b.stream(ctx, want.Name)
+	if errors.Is(err, ErrNotPrepared) && !b.cfg.CheckOnly {
+		if _, err = b.js.CreateStream(ctx, want); err == nil {
+			b.notePrepared(want.Name, Made, want.Replicas)
 			return want, nil
 		}
 		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return want, fmt.Errorf("bus: create %s: %w", want.Name, err)
 		}
+		have, err = b.stream(ctx, want.Name) // somebody else was faster
 	}
-	have, err := b.stream(ctx, want.Name)
 	if err != nil {
 		return want, err
 	}
@@ -116,13 +117,21 @@ func (b *Bus) tryStore(ctx context.Context, want jetstream.StreamConfig) (jetstr
 		return have, err
 	}
 	if b.cfg.CheckOnly || have.MaxBytes == want.MaxBytes && have.MaxAge == want.MaxAge && have.Duplicates == want.Duplicates {
+		b.notePrepared(want.Name, Fits, have.Replicas)
 		return have, nil
 	}
 	if _, err := b.js.UpdateStream(ctx, limited); err != nil {
 		return have, fmt.Errorf("bus: limits of %s: %w", want.Name, err)
 	}
+	b.notePrepared(want.Name, Changed, have.Replicas)
 	b.log.Info("limits of a store changed", "store", want.Name, "bytes", want.MaxBytes, "keep", want.MaxAge)
 	return limited, nil
+}
+
+func (b *Bus) notePrepared(name string, state State, replicas int) {
+	b.objectsMu.Lock()
+	defer b.objectsMu.Unlock()
+	b.prepared.note(name, state, replicas)
 }
 
 // stream is the configuration of a stream; ErrNotPrepared where it is missing.

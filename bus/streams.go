@@ -216,7 +216,11 @@ func (b *Bus) join(ctx context.Context, s event.Stream, used bool) error {
 	if err != nil {
 		return err
 	}
-	return b.differences(cfg, b.streamConfig(s))
+	if err := b.differences(cfg, b.streamConfig(s)); err != nil {
+		return err
+	}
+	b.notePrepared(cfg.Name, Fits, cfg.Replicas)
+	return nil
 }
 
 func (b *Bus) opened(s event.Stream, log event.ID, partitions int) *event.StreamOpened {
@@ -257,7 +261,11 @@ func (b *Bus) make(ctx context.Context, s event.Stream, log event.ID, partitions
 	m.Data = data
 	for {
 		_, err = b.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequence(0), jetstream.WithMsgID(msgID(idText(log), 1)))
-		if err == nil || isWrongLast(err) {
+		if err == nil {
+			b.notePrepared(s.String(), Made, have.Replicas)
+			return nil
+		}
+		if isWrongLast(err) {
 			return nil
 		}
 		b.log.Warn("can't write a stream's first record", "stream", s.String(), "err", err)

@@ -15,29 +15,20 @@ import (
 type Roles struct {
 	seeds map[bus.Role]string // files
 	users []*server.NkeyUser
+
+	system     *server.Account
+	systemSeed string
 }
 
 // NewRoles makes a key for each role, and for RoleAll, which may do everything.
 func NewRoles(t testing.TB) *Roles {
 	t.Helper()
-	r := &Roles{seeds: map[bus.Role]string{}}
+	r := &Roles{seeds: map[bus.Role]string{}, system: server.NewAccount("SYS")}
+	var public string
+	r.systemSeed, public = newKey(t)
+	r.users = append(r.users, &server.NkeyUser{Nkey: public, Account: r.system})
 	for _, role := range []bus.Role{bus.RoleAll, bus.RoleConnector, bus.RoleProjector, bus.RoleGateway, bus.RoleInit} {
-		pair, err := nkeys.CreateUser()
-		if err != nil {
-			t.Fatalf("bustest: roles: %v", err)
-		}
-		seed, err := pair.Seed()
-		if err != nil {
-			t.Fatalf("bustest: roles: %v", err)
-		}
-		public, err := pair.PublicKey()
-		if err != nil {
-			t.Fatalf("bustest: roles: %v", err)
-		}
-		file := filepath.Join(t.TempDir(), "seed")
-		if err := os.WriteFile(file, seed, 0o600); err != nil {
-			t.Fatalf("bustest: roles: %v", err)
-		}
+		file, public := newKey(t)
 		publish, subscribe := bus.Permissions(role)
 		r.seeds[role] = file
 		r.users = append(r.users, &server.NkeyUser{Nkey: public, Permissions: &server.Permissions{
@@ -48,8 +39,35 @@ func NewRoles(t testing.TB) *Roles {
 	return r
 }
 
+// newKey makes a key, and a file with its seed.
+func newKey(t testing.TB) (file, public string) {
+	t.Helper()
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatalf("bustest: roles: %v", err)
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		t.Fatalf("bustest: roles: %v", err)
+	}
+	if public, err = pair.PublicKey(); err != nil {
+		t.Fatalf("bustest: roles: %v", err)
+	}
+	file = filepath.Join(t.TempDir(), "seed")
+	if err := os.WriteFile(file, seed, 0o600); err != nil {
+		t.Fatalf("bustest: roles: %v", err)
+	}
+	return file, public
+}
+
 // Change makes a server know the roles, and nobody else; see [Server] and [Cluster].
-func (r *Roles) Change(o *server.Options) { o.Nkeys = r.users }
+func (r *Roles) Change(o *server.Options) {
+	o.Nkeys = r.users
+	o.Accounts, o.SystemAccount = append(o.Accounts, r.system), r.system.Name
+}
+
+// SystemSeed is the file with a key of the servers' own account.
+func (r *Roles) SystemSeed() string { return r.systemSeed }
 
 // Seed is the file with the role's key.
 func (r *Roles) Seed(role bus.Role) string { return r.seeds[role] }
