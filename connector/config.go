@@ -85,9 +85,13 @@ type Config struct {
 	// Partitions of the log, to tell the stream of a conversation; needed.
 	Partitions int
 
-	// DrainTimeout is how long appends that wait for their outcomes hold up a
-	// shutdown. Default 5 s.
+	// DrainTimeout is how long the sessions of a server that stops have to leave, one after
+	// the other; those that are left are closed then. Default 5 s.
 	DrainTimeout time.Duration
+	// DrainRate is the part of the sessions that is closed each second meanwhile, such as 0.05,
+	// or what four fifths of DrainTimeout need, if that is more. 0: that alone, and at least
+	// 500 a second.
+	DrainRate float64
 
 	Logger     *slog.Logger          // default: none
 	Registerer prometheus.Registerer // of the metrics; default: none
@@ -201,6 +205,9 @@ func (c Config) Validate() error {
 			bad("a limit is negative")
 			break
 		}
+	}
+	if c.DrainRate < 0 || c.DrainRate > 1 {
+		bad("a drain rate of %v is no part of the sessions a second, such as 0.05", c.DrainRate)
 	}
 	if l.Rate < 0 {
 		bad("the rate is negative")

@@ -76,6 +76,7 @@ type fakeNode struct {
 	onAsk       func(q *query.Request) (*query.Answer, error) // nil answer: as ever
 	frozen      *query.Answer                                 // the next answer, if set
 	asked       atomic.Int64
+	announced   atomic.Int64
 }
 
 type fakeAppend struct {
@@ -138,6 +139,8 @@ func (n *fakeNode) Ready() error {
 	defer n.mu.Unlock()
 	return n.unavailable
 }
+
+func (n *fakeNode) Announce() { n.announced.Add(1) }
 
 func (n *fakeNode) PeopleSeen() uint64 {
 	n.mu.Lock()

@@ -410,6 +410,7 @@ func (l *login) outcome(r delivery.Result) {
 			s.desktopNotice(s.notice > 0)
 			s.notice = 0
 		}
+		s.leavingNotice()
 		srv.metrics.logins.WithLabelValues("ok").Inc()
 		srv.metrics.sessions.WithLabelValues(className(s.class)).Inc()
 		s.live = true

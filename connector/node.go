@@ -26,4 +26,5 @@ type Node interface {
 	AskLists(ctx context.Context, q *query.Request) (*query.Answer, error)
 	PeopleSeen() uint64
 	Epoch(s event.Stream) event.ID
+	Announce()
 }

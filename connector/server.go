@@ -62,10 +62,12 @@ type Server struct {
 
 	suspended atomic.Bool
 	draining  atomic.Bool
-	partial   atomic.Int64 // bytes of incomplete PDUs
-	pending   atomic.Int64 // appends without outcome
-	rehashing atomic.Int32 // hashes that are being replaced
-	present   presentAt    // who is logged in, by address
+	leaving   atomic.Uint32 // while it drains, the most seconds after which clients are asked to come back
+	stopping  atomic.Bool   // the time for draining is over
+	partial   atomic.Int64  // bytes of incomplete PDUs
+	pending   atomic.Int64  // appends without outcome
+	rehashing atomic.Int32  // hashes that are being replaced
+	present   presentAt     // who is logged in, by address
 
 	listening chan struct{} // closed once clients are accepted
 	addr      net.Addr      // set before that
@@ -139,11 +141,11 @@ func New(cfg Config) (*Server, error) {
 	return srv, nil
 }
 
-// Run listens, serves clients once the node has started, and drains when ctx ends:
-// nobody new is let in, nothing more is read, appends under way get their outcomes (for at
-// most DrainTimeout), and all sessions are closed with what is left for them. The log is
-// told by the end of the node's life, which the caller ends after Run has returned; the
-// node must run until then.
+// Run listens, serves clients once the node has started, and drains when ctx ends: nobody
+// new is let in, and the sessions that are there are closed one after the other, each when
+// what it has sent is answered, for at most DrainTimeout (see Config); clients have Limits.Goodbye
+// to take what is left for them. The node must run until Run has returned; its end then tells
+// the log.
 func (srv *Server) Run(ctx context.Context, node Node) error {
 	srv.Use(node)
 	defer srv.stop()
@@ -163,6 +165,7 @@ func (srv *Server) Run(ctx context.Context, node Node) error {
 	case <-node.Started():
 	}
 	close(srv.listening)
+	node.Announce()
 
 	var work sync.WaitGroup // outlives ctx: sessions need it while they drain
 	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
@@ -509,8 +512,14 @@ func (s *session) sweep(now uint32) {
 
 // endSession tells the log of a session's end.
 func (srv *Server) endSession(s *session, reason event.EndReason) {
-	if srv.draining.Load() {
-		return // the end of the node's life says it for all
+	s.mu.Lock()
+	turn := s.leaving
+	s.mu.Unlock()
+	if srv.stopping.Load() && !turn {
+		return // the end of the node's life says it for all whose turn did not come
+	}
+	if reason == event.EndReason_END_REASON_NODE_STOPPED {
+		reason = event.EndReason_END_REASON_CLOSED // the life still lives
 	}
 	if !srv.appendEnd(s, reason) {
 		srv.mu.Lock()
@@ -545,45 +554,6 @@ func (srv *Server) settleOwed() {
 		srv.mu.Unlock()
 		return
 	}
-}
-
-// drain ends all sessions gently.
-func (srv *Server) drain() {
-	srv.draining.Store(true)
-	srv.endHeadless(0, true)
-	srv.all(func(s *session) { s.wire.Wake() })
-	deadline := time.NewTimer(srv.cfg.DrainTimeout)
-	defer deadline.Stop()
-	poll := time.NewTicker(5 * time.Millisecond)
-	defer poll.Stop()
-	for wait := true; wait && srv.pending.Load() > 0; {
-		select {
-		case <-poll.C:
-		case <-deadline.C:
-			wait = false
-		}
-	}
-	emptied := make(chan struct{})
-	srv.mu.Lock()
-	srv.emptied = emptied
-	if len(srv.sessions) == 0 {
-		close(emptied)
-		srv.emptied = nil
-	}
-	srv.mu.Unlock()
-	srv.all(func(s *session) { s.close(event.EndReason_END_REASON_NODE_STOPPED, true) })
-	last := time.NewTimer(srv.limits.Goodbye + 2*time.Second)
-	defer last.Stop()
-	select {
-	case <-emptied:
-	case <-last.C:
-	}
-	srv.all(func(s *session) {
-		s.mu.Lock()
-		s.abort = true
-		s.mu.Unlock()
-		s.wire.Wake()
-	})
 }
 
 // refuse counts a request that got no answer.

@@ -34,6 +34,7 @@ import (
 	imbase "godwit/schema/client/basedefine"
 	imlogin "godwit/schema/client/login"
 	immessage "godwit/schema/client/message"
+	"godwit/schema/event"
 	"godwit/schema/pdu"
 	"godwit/schema/pdu/pdutest"
 )
@@ -399,10 +400,9 @@ func TestDrainDeliversPendingAcks(t *testing.T) {
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
-	for _, kind := range r.node.kinds() {
-		if kind == "SessionEnded" {
-			t.Error("an end was told that the node's end tells")
-		}
+	r.node.step()
+	if ev := r.node.find("SessionEnded").GetSessionEnded(); ev.GetUser() != 1 || ev.GetReason() != event.EndReason_END_REASON_CLOSED {
+		t.Errorf("the log has %v", r.node.kinds())
 	}
 }
 

@@ -81,6 +81,7 @@ type session struct {
 	attached bool
 	asking   bool // the first question is being asked
 	again    bool // in holds whole PDUs that were held back
+	leaving  bool // it is closed as soon as nothing is under way
 	notice   int8 // 0x020e due after login: 0 none, 1 online, 2 offline
 
 	mu       sync.Mutex    // the fields from state to here, and below
@@ -235,7 +236,7 @@ func (s *session) serve(f *pdu.Frame, st state) bool {
 func (s *session) holding() bool {
 	return s.state == loggingIn || s.state == closing || s.hold != 0 ||
 		int(s.pending) >= s.srv.limits.Pending || s.lined() ||
-		s.srv.suspended.Load() || s.srv.draining.Load()
+		s.srv.suspended.Load() || s.leaving
 }
 
 // minHold keeps a client that is over its rate from being held and let go for every
