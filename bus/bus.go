@@ -103,6 +103,7 @@ type Bus struct {
 	receivers receivers
 	writers   writers
 	count     counters
+	metrics   *metrics // nil: nobody wants them
 	closed    atomic.Bool
 	closeErr  error
 	closeOnce sync.Once
@@ -243,6 +244,9 @@ func (b *Bus) open(ctx context.Context) error {
 	if err := b.acks.open(b); err != nil {
 		return err
 	}
+	if err := b.measure(); err != nil {
+		return err
+	}
 	b.guard() // before the first append, not a second after it
 	b.wg.Go(b.watch)
 	if b.emb == nil {
@@ -301,6 +305,9 @@ func (b *Bus) Close() error {
 		b.closed.Store(true)
 		b.mu.Unlock()
 		b.cancel()
+		if b.metrics != nil {
+			b.cfg.Registerer.Unregister(b.metrics)
+		}
 		b.changed.fire()
 		b.writers.wait()
 		b.wg.Wait()

@@ -280,7 +280,9 @@ func (l *lane) send(g *segment) bool {
 		b.count.records.Add(1)
 		b.count.events.Add(uint64(len(g.tickets)))
 		b.count.bytes.Add(uint64(len(data)))
-		b.count.latency.Add(uint64(time.Since(began)))
+		took := time.Since(began)
+		b.count.latency.Add(uint64(took))
+		b.metrics.appended(len(g.tickets), len(data), took)
 		for _, t := range g.tickets {
 			if t != nil {
 				t.Stored(seq)
