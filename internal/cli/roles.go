@@ -66,7 +66,12 @@ the same on all connectors and gateways: one file for --config may serve them al
 
 func newProjector(streams IO) *cobra.Command {
 	r := &role{run: up.Projector}
-	r.check = func() error { return checkData(&r.cfg) }
+	r.check = func() error {
+		if r.cfg.Standbys == 0 {
+			return usagef(`--standbys is "0": give 1 or more, or -1 for all`)
+		}
+		return checkData(&r.cfg)
+	}
 	cmd := &cobra.Command{
 		Use: "projector", Short: "Run a projector of a cluster: it keeps views",
 		Long: `Runs a projector of a cluster, which folds the log into views, answers from them and
@@ -78,6 +83,7 @@ views have caught up. SIGTERM and SIGINT end it.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&r.cfg.DataDir, "data", defaultData, "directory `DIR` of the views; made if it is missing, locked while in use")
+	f.Var(config.Int(&r.cfg.Standbys, 1, -1, 100), "standbys", "other projectors that keep each conversation view warm, to take it over at once; -1: all; the same on all projectors")
 	r.health(cmd)
 	return r.command(streams, cmd)
 }
@@ -120,7 +126,9 @@ the same on all connectors and gateways: one file for --config may serve them al
 
 func newInit(streams IO) *cobra.Command {
 	r := &role{run: up.Init}
-	r.check = func() error { return errors.Join(checkStores(&r.cfg), checkKeep("file-keep", r.cfg.FileKeep)) }
+	r.check = func() error {
+		return errors.Join(checkStores(&r.cfg), checkRoom("snapshot-store", r.cfg.SnapshotStore), checkKeep("file-keep", r.cfg.FileKeep))
+	}
 	cmd := &cobra.Command{
 		Use: "init", Short: "Make what a cluster's log needs at its NATS servers, or check it",
 		Long: `Makes the streams and buckets of a log at the NATS servers of a cluster, and checks those
@@ -133,6 +141,7 @@ difference said.`,
 	f.Var(config.Int(&r.cfg.Partitions, 0, 0, event.MaxPartitions), "partitions", fmt.Sprintf("conversation streams of a new log; 0: what the log has, else %d", event.DefaultPartitions))
 	f.Var(config.Int(&r.cfg.Replicas, 0, 0, 5), "replicas", "servers that hold each stream that is made; 0: 3 in a cluster, else 1")
 	storeFlags(f, &r.cfg)
+	f.Var(config.Bytes(&r.cfg.SnapshotStore, up.DefaultSnapshotStore), "snapshot-store", "room for copies of views, with which a new projector begins")
 	keepFlag(f, &r.cfg)
 	f.StringVar(&r.cfg.NATSSystemNKey, "nats-system-nkey", "", "`FILE` with the seed of an nkey of the system account, to ask the servers how they write to disk")
 	return r.command(streams, cmd)

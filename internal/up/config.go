@@ -51,6 +51,9 @@ type Config struct {
 	MinFree      uint64 // free bytes below which appends are refused
 	PasswordCost password.Cost
 
+	Standbys      int    // projector: views of each timeline beside the owner's; below 0: all
+	SnapshotStore uint64 // init: bytes of the store of copies of views; 0: the default
+
 	Contacts     string // "everyone" or "friends"
 	StatusLimit  int    // everyone: no pushed status notices above so many online users
 	DevicePolicy commands.DevicePolicy

@@ -33,6 +33,9 @@ func Init(ctx context.Context, cfg Config) (err error) {
 	if _, err := pictures.New(ctx, pictures.Config{Bus: b, Room: int64(cfg.PictureStore), Keep: cfg.PictureKeep}); err != nil {
 		return err
 	}
+	if _, err := b.Objects(ctx, snapshotStore(cfg)); err != nil {
+		return err
+	}
 	fmt.Fprintf(cfg.Out, "log %s, %d partitions\n", b.LogID(), b.Partitions())
 	return nil
 }

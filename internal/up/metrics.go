@@ -49,18 +49,24 @@ func registerBus(r prometheus.Registerer, b *bus.Bus) {
 	counter("server_restarts_total", "Restarts of the embedded log server.", func(s bus.Stats) float64 { return float64(s.ServerRestarts) })
 }
 
-// registerViews exposes how far the views are.
-func registerViews(r prometheus.Registerer, b *bus.Bus, owners *owner.Process) {
-	for _, s := range b.Streams() {
-		v := owners.View(s)
-		if v == nil {
-			continue
-		}
-		labels := prometheus.Labels{"view": v.Name()}
-		r.MustRegister(
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "godwit_view_folded_sequence", Help: "Position of the fold in memory.", ConstLabels: labels},
-				func() float64 { return float64(v.Folded()) }),
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "godwit_view_committed_sequence", Help: "Position of the view's file.", ConstLabels: labels},
-				func() float64 { return float64(v.Committed()) }))
+// viewCollector exposes how far the views are. Which there are changes while it runs.
+type viewCollector struct{ owners *owner.Process }
+
+var (
+	descFolded    = prometheus.NewDesc("godwit_view_folded_sequence", "Position of the fold in memory.", []string{"view"}, nil)
+	descCommitted = prometheus.NewDesc("godwit_view_committed_sequence", "Position of the view's file.", []string{"view"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c viewCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- descFolded
+	ch <- descCommitted
+}
+
+// Collect implements prometheus.Collector.
+func (c viewCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, s := range c.owners.Status() {
+		ch <- prometheus.MustNewConstMetric(descFolded, prometheus.GaugeValue, float64(s.Folded), s.View)
+		ch <- prometheus.MustNewConstMetric(descCommitted, prometheus.GaugeValue, float64(s.Committed), s.View)
 	}
 }

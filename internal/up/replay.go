@@ -145,7 +145,11 @@ func rebuildBeside(ctx context.Context, b *bus.Bus, s event.Stream, v *view.View
 // views that serve are left alone.
 func replayRunning(ctx context.Context, b *bus.Bus, p *owner.Process, log *slog.Logger, progress ReplayProgress) (admin.ReplayReport, error) {
 	return replayAll(ctx, b, progress, func(ctx context.Context, s event.Stream, progress ReplayProgress) (admin.ViewReport, error) {
-		r, dir, err := replayBeside(ctx, b, s, p.View(s), log, progress)
+		v := p.View(s)
+		if v == nil {
+			return admin.ViewReport{}, fmt.Errorf("%w: this process does not keep the view of %s now", admin.ErrUnavailable, s)
+		}
+		r, dir, err := replayBeside(ctx, b, s, v, log, progress)
 		return r, errors.Join(err, os.RemoveAll(dir))
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"godwit/bus"
 	"godwit/bus/bustest"
 	"godwit/internal/admin"
 	"godwit/internal/password"
@@ -26,9 +27,10 @@ import (
 
 // cluster is some processes of one log, each as its command runs it.
 type cluster struct {
-	t    *testing.T
-	nats string
-	dir  string
+	t     *testing.T
+	nats  string
+	roles *bustest.Roles // who comes with which key
+	dir   string
 }
 
 // member is one of them.
@@ -39,13 +41,15 @@ type member struct {
 
 const operatorToken = "the operator's"
 
-func newCluster(t *testing.T, nats string) *cluster {
+// newCluster has a server that lets each role do what its work needs, and no more.
+func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, nats: nats, dir: t.TempDir()}
+	roles := bustest.NewRoles(t)
+	c := &cluster{t: t, nats: bustest.Server(t, roles.Change), roles: roles, dir: t.TempDir()}
 	if err := os.WriteFile(filepath.Join(c.dir, "token"), []byte(operatorToken+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg := c.config()
+	cfg := c.config(bus.RoleInit)
 	cfg.Partitions = 2
 	if err := up.Init(t.Context(), cfg); err != nil {
 		t.Fatalf("init: %v", err)
@@ -53,15 +57,15 @@ func newCluster(t *testing.T, nats string) *cluster {
 	return c
 }
 
-func (c *cluster) config() up.Config {
-	return up.Config{NATSURL: c.nats, Admin: "127.0.0.1:0", PasswordCost: password.Cost{MemoryKiB: 64, Iterations: 1},
+func (c *cluster) config(role bus.Role) up.Config {
+	return up.Config{NATSURL: c.nats, NATSNKey: c.roles.Seed(role), Admin: "127.0.0.1:0", PasswordCost: password.Cost{MemoryKiB: 64, Iterations: 1},
 		DrainTimeout: 5 * time.Second, Out: io.Discard, Logger: slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
 }
 
 // run starts a process and waits for its ready line.
-func (c *cluster) run(role func(context.Context, up.Config) error, change func(*up.Config)) *member {
+func (c *cluster) run(role bus.Role, change func(*up.Config)) *member {
 	c.t.Helper()
-	cfg := c.config()
+	cfg := c.config(role)
 	out, in := io.Pipe()
 	cfg.Out = in
 	if change != nil {
@@ -70,7 +74,9 @@ func (c *cluster) run(role func(context.Context, up.Config) error, change func(*
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		err := role(ctx, cfg)
+		err := map[bus.Role]func(context.Context, up.Config) error{
+			bus.RoleConnector: up.Connector, bus.RoleProjector: up.Projector, bus.RoleGateway: up.Gateway,
+		}[role](ctx, cfg)
 		in.Close()
 		ended <- err
 	}()
@@ -102,15 +108,15 @@ func (c *cluster) run(role func(context.Context, up.Config) error, change func(*
 }
 
 func (c *cluster) connector() *member {
-	return c.run(up.Connector, func(cfg *up.Config) { cfg.Listen, cfg.Advertise = "127.0.0.1:0", "127.0.0.1" })
+	return c.run(bus.RoleConnector, func(cfg *up.Config) { cfg.Listen, cfg.Advertise = "127.0.0.1:0", "127.0.0.1" })
 }
 
 func (c *cluster) projector() *member {
-	return c.run(up.Projector, func(cfg *up.Config) { cfg.DataDir = c.t.TempDir() })
+	return c.run(bus.RoleProjector, func(cfg *up.Config) { cfg.DataDir = c.t.TempDir() })
 }
 
 func (c *cluster) gateway() *member {
-	return c.run(up.Gateway, func(cfg *up.Config) {
+	return c.run(bus.RoleGateway, func(cfg *up.Config) {
 		cfg.HTTP, cfg.FileListen, cfg.TokenFile = "127.0.0.1:0", "127.0.0.1:0", filepath.Join(c.dir, "token")
 	})
 }
@@ -190,7 +196,7 @@ func (c *cluster) say(from *ttclient.Client, to uint32, text string) {
 // The roles of one log serve together: what is sent at one connector comes out at another,
 // and the gateway has the rest. Each of them may go while the others stay.
 func TestRolesServeTogether(t *testing.T) {
-	c := newCluster(t, bustest.Server(t))
+	c := newCluster(t)
 	projector, second := c.projector(), c.projector()
 	a, b := c.connector(), c.connector()
 	gateway := c.gateway()

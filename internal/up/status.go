@@ -39,8 +39,9 @@ func (p *process) Status(ctx context.Context) (admin.Status, error) {
 		}
 		stream := admin.StreamStatus{Name: s.String(), Last: last}
 		if p.owners != nil {
-			v := p.owners.View(s)
-			stream.View, stream.Folded, stream.Committed = v.Name(), v.Folded(), v.Committed()
+			if v := p.owners.View(s); v != nil {
+				stream.View, stream.Folded, stream.Committed = v.Name(), v.Folded(), v.Committed()
+			}
 		}
 		st.Streams = append(st.Streams, stream)
 	}

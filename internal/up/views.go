@@ -1,9 +1,11 @@
 package up
 
 import (
+	"cmp"
 	"context"
 	"time"
 
+	"godwit/bus"
 	"godwit/projections/owner"
 )
 
@@ -14,14 +16,29 @@ const tellEvery = 10 * time.Second
 func (p *process) openViews(ctx context.Context) error {
 	ctx, cancel := p.opening(ctx)
 	defer cancel()
-	owners, err := owner.Open(ctx, owner.Config{Bus: p.bus, Dir: p.dir.Views(), Logger: p.log.With("part", "owner")})
+	cfg := owner.Config{Bus: p.bus, Dir: p.dir.Views(), Standbys: p.cfg.Standbys, Registerer: p.registry, Logger: p.log.With("part", "owner")}
+	if p.role == bus.RoleProjector {
+		var err error
+		if cfg.Snapshots, err = p.bus.Objects(ctx, snapshotStore(p.cfg)); err != nil {
+			return err
+		}
+	}
+	owners, err := owner.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	p.owners = owners
 	p.close(owners)
-	registerViews(p.registry, p.bus, owners)
+	p.registry.MustRegister(viewCollector{owners})
 	return nil
+}
+
+// DefaultSnapshotStore is Config.SnapshotStore where nothing else is said.
+const DefaultSnapshotStore = 16 << 30
+
+// snapshotStore holds copies of views, for projectors that lack them.
+func snapshotStore(cfg Config) bus.StoreConfig {
+	return bus.StoreConfig{Name: bus.SnapshotsStore, MaxBytes: int64(cmp.Or(cfg.SnapshotStore, DefaultSnapshotStore))}
 }
 
 func (p *process) startViews(context.Context) error {
@@ -62,38 +79,23 @@ func (p *process) tellFolds(ctx context.Context) {
 	}
 }
 
-// awaitViews waits until the process can do its work.
+// awaitViews waits until the views have caught up.
 func (p *process) awaitViews(ctx context.Context) error {
-	look := time.NewTicker(100 * time.Millisecond)
-	defer look.Stop()
-	for told := time.Now(); ; {
-		if p.owners.Ready() == nil || p.warm(ctx) {
-			return nil
+	done := make(chan struct{})
+	look, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		defer close(done)
+		for p.owners.Ready() != nil {
+			select {
+			case <-look.Done():
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
 		}
-		if time.Since(told) > tellEvery {
-			told = time.Now()
-			p.tellFolds(ctx)
-		}
-		select {
-		case err := <-p.stages.failed:
-			return err
-		case <-ctx.Done():
-			return nil
-		case <-look.C:
-		}
-	}
-}
-
-// warm tells whether every view has come to the end of its stream.
-func (p *process) warm(ctx context.Context) bool {
-	for _, s := range p.bus.Streams() {
-		v := p.owners.View(s)
-		if v == nil {
-			continue
-		}
-		if last, err := p.bus.LastSequence(ctx, s); err != nil || v.Folded() < last {
-			return false
-		}
-	}
-	return true
+	}()
+	err := p.await(ctx, done)
+	stop()
+	<-done
+	return err
 }
