@@ -344,6 +344,9 @@ func (r *Raw) rest(ctx context.Context, name string, from, to uint64, yield func
 		r.b.log.Warn("records are missing, but not all replicas are up to date", "stream", name, "seq", from)
 		return from, sleep(ctx, time.Second)
 	}
+	if i.State.LastSeq < to {
+		return from, fmt.Errorf("it ends at %d, before %d: %w", i.State.LastSeq, to, ErrNoRecord)
+	}
 	r.b.log.Warn("the log has lost records for good", "stream", name, "from", from, "to", next-1)
 	for ; from < next; from++ {
 		if !yield(Entry{Sequence: from, Subject: plainSubject(name)}, nil) {

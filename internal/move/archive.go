@@ -24,9 +24,10 @@ import (
 const (
 	manifestFile = "backup.json"
 	lockFile     = "lock"
-	// maxFile is about how large a file of a backup gets, in bytes.
-	maxFile = 64 << 20
 )
+
+// maxFile is about how large a file of a backup gets, in bytes; smaller in tests.
+var maxFile int64 = 64 << 20
 
 // ErrNoBackup is the refusal of a directory that holds no whole backup.
 var ErrNoBackup = errors.New("there is no backup")

@@ -110,6 +110,7 @@ func ToArchive(ctx context.Context, src *bus.Raw, a *Archive, o Options) (Report
 		return b.report, err
 	}
 	b.report.Took = time.Since(began)
+	b.report.sort()
 	return b.report, a.sweep()
 }
 

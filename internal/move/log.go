@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,6 +40,16 @@ func (r Report) New() (n uint64) {
 		n += s.New
 	}
 	return n
+}
+
+// sort lists streams in the order of copying.
+func (r *Report) sort() {
+	var names []string
+	for _, s := range r.Streams {
+		names = append(names, s.Name)
+	}
+	names = bus.CopyOrder(names)
+	slices.SortFunc(r.Streams, func(a, b Copied) int { return slices.Index(names, a.Name) - slices.Index(names, b.Name) })
 }
 
 // Records is how many records the log has at the target.
@@ -140,6 +151,7 @@ func ToLog(ctx context.Context, src Source, dst *bus.Raw, o Options) (Report, er
 		c.report.NewEpochs = true
 	}
 	c.report.Took = time.Since(began)
+	c.report.sort()
 	return c.report, dst.Seal(ctx)
 }
 

@@ -87,6 +87,9 @@ func Move(ctx context.Context, from string, to bus.Config, o Options) (r Report,
 		return r, err
 	}
 	src, err := openDirectory(ctx, from, to.Logger)
+	if used, ok := errors.AsType[*datadir.InUseError](err); ok {
+		return r, fmt.Errorf("a server, process %d, runs in %s: stop it, and then move its log", used.PID, from)
+	}
 	if err != nil {
 		return r, err
 	}

@@ -33,9 +33,10 @@ type Copied struct {
 }
 
 // What is gathered before it is written.
+var chunkEntries = 4096 // smaller in tests
+
 const (
-	chunkEntries = 4096
-	chunkBytes   = 16 << 20
+	chunkBytes = 16 << 20
 	// atOnce is how many streams are copied at a time.
 	atOnce = 4
 )
