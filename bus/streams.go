@@ -159,17 +159,26 @@ func (b *Bus) used(ctx context.Context) (string, error) {
 // names lists the streams there are that look like a log's.
 func (b *Bus) names(ctx context.Context) ([]string, error) {
 	var all []string
-	l := b.js.StreamNames(ctx)
-	for name := range l.Name() {
-		if name == event.People.String() || name == event.Presence.String() || strings.HasPrefix(name, "CONVERSATION-") {
-			all = append(all, name)
+	for offset := 0; ; {
+		var page struct {
+			Total   int      `json:"total"`
+			Streams []string `json:"streams"`
+		}
+		// A cluster that is still forming loses such a question; it is asked again.
+		if err := b.retried(ctx, "STREAM.NAMES", map[string]int{"offset": offset}, &page); err != nil {
+			return nil, fmt.Errorf("bus: list streams: %w", err)
+		}
+		for _, name := range page.Streams {
+			if name == event.People.String() || name == event.Presence.String() || strings.HasPrefix(name, "CONVERSATION-") {
+				all = append(all, name)
+			}
+		}
+		offset += len(page.Streams)
+		if len(page.Streams) == 0 || offset >= page.Total {
+			slices.Sort(all)
+			return all, nil
 		}
 	}
-	if err := l.Err(); err != nil {
-		return nil, fmt.Errorf("bus: list streams: %w", err)
-	}
-	slices.Sort(all)
-	return all, nil
 }
 
 // noStrangers refuses conversation streams beyond P.
