@@ -259,7 +259,7 @@ func (b *Bus) open(ctx context.Context) error {
 }
 
 // passing tells whether an error of opening is one that a cluster has while it comes
-// up.
+// up; where ctx has ended the caller sees that itself.
 func passing(err error) bool {
 	if e, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return e.Code == 503 || e.ErrorCode == errCodeNoPeers
@@ -267,7 +267,7 @@ func passing(err error) bool {
 	if e, ok := errors.AsType[*apiError](err); ok {
 		return e.Code == 503
 	}
-	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) ||
+	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrReconnectBufExceeded)
 }
 

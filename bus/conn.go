@@ -193,8 +193,11 @@ func (b *Bus) api(ctx context.Context, subject string, req, resp any) error {
 	defer cancel()
 	m, err := b.events.RequestWithContext(ctx, "$JS.API."+subject, body)
 	if err != nil {
-		if errors.Is(err, nats.ErrConnectionClosed) {
+		switch {
+		case errors.Is(err, nats.ErrConnectionClosed):
 			err = ErrClosed
+		case errors.Is(err, nats.ErrReconnectBufExceeded):
+			err = fmt.Errorf("%w: %w", ErrDisconnected, err)
 		}
 		return fmt.Errorf("bus: %s: %w", subject, err)
 	}

@@ -52,7 +52,7 @@ func (h *Hooks) ackTimeout() time.Duration {
 	if h != nil && h.AckTimeout > 0 {
 		return h.AckTimeout
 	}
-	return 5 * time.Second
+	return 2 * time.Second
 }
 
 func (h *Hooks) guardEvery() time.Duration {

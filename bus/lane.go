@@ -319,7 +319,8 @@ func (l *lane) store(g *segment, n uint64, data []byte) (uint64, error) {
 		m.Subject = g.subject
 		m.Header[nats.ExpectedLastSubjSeqHdr] = []string{strconv.FormatUint(g.expect, 10)}
 	}
-	doubt := false // an earlier attempt may have been stored
+	doubt := false  // an earlier attempt may have been stored
+	unanswered := 0 // attempts: a leader that died answers none, one that is slow gets more time
 	lost := func() error {
 		if doubt {
 			return errUnknown
@@ -352,10 +353,11 @@ func (l *lane) store(g *segment, n uint64, data []byte) (uint64, error) {
 		err := b.events.PublishMsg(m)
 		if err == nil {
 			var a ack
-			a, err = l.answer(n, attempt, changed)
+			a, err = l.answer(n, attempt, changed, b.hooks.ackTimeout()<<min(unanswered, 2))
 			switch {
 			case err != nil:
 				doubt = true
+				unanswered++
 			case a.err == nil:
 				if a.duplicate {
 					b.count.duplicates.Add(1)
@@ -382,7 +384,9 @@ func (l *lane) store(g *segment, n uint64, data []byte) (uint64, error) {
 				refused = true
 				b.count.refusals.Add(1)
 				b.setRefused(l.s, a.err)
-				b.log.Warn("the log refuses a record", "stream", l.s.String(), "n", n, "attempt", attempt, "err", a.err)
+				if attempt&(attempt-1) == 0 { // an election takes many attempts
+					b.log.Warn("the log refuses a record", "stream", l.s.String(), "n", n, "attempt", attempt, "err", a.err)
+				}
 			}
 		} else if !errors.Is(err, nats.ErrReconnectBufExceeded) {
 			doubt = true // some of it may have been written
@@ -394,10 +398,13 @@ func (l *lane) store(g *segment, n uint64, data []byte) (uint64, error) {
 			if !l.pause(pause) {
 				return 0, lost()
 			}
-			pause = min(2*pause, 2*time.Second)
+			pause = min(2*pause, maxPause)
 		}
 	}
 }
+
+// maxPause is between attempts: the first one after an election should come soon.
+const maxPause = 500 * time.Millisecond
 
 // isUnanswered tells that no stream was there to take a record.
 func isUnanswered(err error) bool {
@@ -425,9 +432,8 @@ var (
 )
 
 // answer waits for what becomes of an attempt. An error means that it is unknown.
-func (l *lane) answer(n uint64, attempt int, changed <-chan struct{}) (ack, error) {
+func (l *lane) answer(n uint64, attempt int, changed <-chan struct{}, timeout time.Duration) (ack, error) {
 	b := l.w.b
-	timeout := b.hooks.ackTimeout()
 	t := time.NewTimer(min(timeout, overdueWait))
 	defer t.Stop()
 	began := time.Now()

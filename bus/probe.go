@@ -167,6 +167,9 @@ func (b *Bus) look(s event.Stream) {
 		b.note(s, trouble{})
 		return
 	}
+	if !b.events.IsConnected() {
+		return // that is known, and said
+	}
 	ctx, cancel := context.WithTimeout(b.ctx, probeTimeout)
 	defer cancel()
 	i := new(streamInfo)

@@ -196,6 +196,20 @@ func (c *Servers) Await() {
 	})
 }
 
+// AwaitCurrent waits until every server that runs has all that the streams hold, so that
+// another one may go.
+func (c *Servers) AwaitCurrent() {
+	c.t.Helper()
+	Eventually(c.t, "the streams are current", func() bool {
+		for _, s := range c.all() {
+			if h := s.Healthz(&server.HealthzOptions{}); h.StatusCode != 200 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // Leader is the number of the server that leads a stream, -1 if none does.
 func (c *Servers) Leader(stream string) int {
 	c.mu.Lock()
