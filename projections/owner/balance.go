@@ -21,6 +21,7 @@ type pace struct {
 	close     time.Duration // and for so long it must not, before it is closed
 	rank      time.Duration // between the attempts of two ranks to take a free lease
 	settles   time.Duration // for so long a rank must have changed, before a waiting attempt is given up for it
+	mourn     time.Duration // for so long after an owner was heard last, ranks stay as they are
 	handAfter time.Duration // for so long another must be assigned, and warm, before it is handed a stream
 	handEvery time.Duration // between two hand-overs of a process
 	handLimit time.Duration // after which a hand-over counts as over, whatever came of it
@@ -29,7 +30,7 @@ type pace struct {
 
 var usualPace = pace{
 	look: 250 * time.Millisecond, open: 2 * time.Second, close: 30 * time.Second,
-	rank: 300 * time.Millisecond, settles: time.Second,
+	rank: 300 * time.Millisecond, settles: time.Second, mourn: 6 * time.Second,
 	handAfter: 1500 * time.Millisecond, handEvery: time.Second, handLimit: 5 * time.Second,
 	rollCall: time.Second,
 }
@@ -259,6 +260,10 @@ func (p *Process) keep(ctx context.Context, s event.Stream, d *duty, now time.Ti
 	}
 	if d.rank < 0 && now.Sub(d.idle) >= p.pace.close && st.termNow() == nil {
 		p.closeLater(st)
+		return
+	}
+	if was, _, _ := st.rankNow(); was >= 0 && d.owner == "" && now.Sub(d.ownerHeard) < p.pace.mourn && !left {
+		// He has died, and the wait for his lease runs. A new attempt would begin it anew.
 		return
 	}
 	rank := d.rank

@@ -108,7 +108,7 @@ func (t *taker) newer() func(bus.Checkpoint) string {
 			have = bus.Checkpoint{} // of no use
 		}
 		path, err := t.take(have.Sequence)
-		if err != nil {
+		if err != nil && t.ctx.Err() == nil {
 			t.p.count.snapshotsFailed.Add(1)
 			t.p.log.Warn("snapshots passed over: what is missing is read from the log", "view", t.fold.Name(), "err", err)
 		}
@@ -207,11 +207,11 @@ func (p *Process) writeSnapshots(ctx context.Context) {
 			if !w.found {
 				w = p.findSnapshot(ctx, st)
 			}
-			if !p.snapshotDue(st.view.Folded(), w, time.Now()) {
+			if !p.snapshotDue(st.view.Committed(), w, time.Now()) {
 				known[st.s] = w
 				continue
 			}
-			sequence, err := p.writeSnapshot(ctx, st)
+			sequence, err := p.writeSnapshot(ctx, p.cfg.Snapshots, st)
 			if ctx.Err() != nil {
 				return
 			}
@@ -247,16 +247,16 @@ func (p *Process) findSnapshot(ctx context.Context, st *stream) written {
 	return written{found: true}
 }
 
-func (p *Process) snapshotDue(folded uint64, w written, now time.Time) bool {
+func (p *Process) snapshotDue(committed uint64, w written, now time.Time) bool {
 	age := now.Sub(w.at)
-	enough := folded >= w.sequence+p.cfg.SnapshotRecords
+	enough := committed >= w.sequence+p.cfg.SnapshotRecords
 	return w.found && age >= p.cfg.SnapshotEvery && (enough || w.sequence > 0 && age >= snapshotAge)
 }
 
 // writeSnapshot copies the view's file and puts it into the store. What is there of an
 // older one, or of one that was broken off, is removed.
-func (p *Process) writeSnapshot(ctx context.Context, st *stream) (sequence uint64, err error) {
-	start, name, store := time.Now(), st.fold.Name(), p.cfg.Snapshots
+func (p *Process) writeSnapshot(ctx context.Context, store *bus.Objects, st *stream) (sequence uint64, err error) {
+	start, name := time.Now(), st.fold.Name()
 	dir, err := os.MkdirTemp(p.cfg.Dir, ".snapshot-")
 	if err != nil {
 		return 0, err
@@ -273,16 +273,16 @@ func (p *Process) writeSnapshot(ctx context.Context, st *stream) (sequence uint6
 		return 0, err
 	}
 	if was.Writing != nil {
-		p.removeSnapshot(ctx, name, was.Writing)
+		p.removeSnapshot(ctx, store, name, was.Writing)
 	}
-	if was.Snapshots, err = p.makeRoom(ctx, name, was.Snapshots, s.Size); err != nil {
+	if was.Snapshots, err = p.makeRoom(ctx, store, name, was.Snapshots, s.Size); err != nil {
 		return 0, err
 	}
 	// Said before it is begun, so that whoever comes after a death knows what to remove.
 	if err := putContents(ctx, store, name, contents{Snapshots: was.Snapshots, Writing: &s}); err != nil {
 		return 0, err
 	}
-	if err := p.putParts(ctx, name, &s, path); err != nil {
+	if err := putParts(ctx, store, name, &s, path); err != nil {
 		return 0, err
 	}
 	keep := append([]snapshot{s}, was.Snapshots...)
@@ -291,7 +291,7 @@ func (p *Process) writeSnapshot(ctx context.Context, st *stream) (sequence uint6
 		return 0, err
 	}
 	for i := range old {
-		p.removeSnapshot(ctx, name, &old[i])
+		p.removeSnapshot(ctx, store, name, &old[i])
 	}
 	p.count.snapshotsWritten.Add(1)
 	p.log.Info("snapshot written", "view", name, "seq", s.Sequence, "bytes", s.Size, "took", time.Since(start))
@@ -315,9 +315,9 @@ func putContents(ctx context.Context, store *bus.Objects, view string, c content
 
 // makeRoom removes older snapshots of the view while the store has no room for one more. The
 // newest one stays.
-func (p *Process) makeRoom(ctx context.Context, name string, have []snapshot, size int64) ([]snapshot, error) {
+func (p *Process) makeRoom(ctx context.Context, store *bus.Objects, name string, have []snapshot, size int64) ([]snapshot, error) {
 	for {
-		room, err := p.cfg.Snapshots.Room(ctx)
+		room, err := store.Room(ctx)
 		if err != nil {
 			return have, err
 		}
@@ -329,14 +329,14 @@ func (p *Process) makeRoom(ctx context.Context, name string, have []snapshot, si
 		}
 		oldest := have[len(have)-1]
 		have = have[:len(have)-1]
-		if err := putContents(ctx, p.cfg.Snapshots, name, contents{Snapshots: have, Writing: &oldest}); err != nil {
+		if err := putContents(ctx, store, name, contents{Snapshots: have, Writing: &oldest}); err != nil {
 			return have, err
 		}
-		p.removeSnapshot(ctx, name, &oldest)
+		p.removeSnapshot(ctx, store, name, &oldest)
 	}
 }
 
-func (p *Process) putParts(ctx context.Context, name string, s *snapshot, path string) error {
+func putParts(ctx context.Context, store *bus.Objects, name string, s *snapshot, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -349,7 +349,7 @@ func (p *Process) putParts(ctx context.Context, name string, s *snapshot, path s
 		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return err
 		}
-		if err := p.cfg.Snapshots.Put(ctx, partName(name, s.ID, n), buf[:k], nil); err != nil {
+		if err := store.Put(ctx, partName(name, s.ID, n), buf[:k], nil); err != nil {
 			return fmt.Errorf("part %d of %d: %w", n, s.parts(), err)
 		}
 		if !pause(ctx, nil, snapshotPace-time.Since(began)) {
@@ -359,9 +359,9 @@ func (p *Process) putParts(ctx context.Context, name string, s *snapshot, path s
 	return nil
 }
 
-func (p *Process) removeSnapshot(ctx context.Context, name string, s *snapshot) {
+func (p *Process) removeSnapshot(ctx context.Context, store *bus.Objects, name string, s *snapshot) {
 	for n := range s.parts() {
-		if err := p.cfg.Snapshots.Delete(ctx, partName(name, s.ID, n)); err != nil {
+		if err := store.Delete(ctx, partName(name, s.ID, n)); err != nil {
 			p.log.Warn("parts of an old snapshot are left", "view", name, "seq", s.Sequence, "err", err)
 			return
 		}
