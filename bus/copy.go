@@ -106,7 +106,7 @@ func (r *Raw) open(ctx context.Context) (err error) {
 	if b.js, err = jetstream.New(b.events); err != nil {
 		return fmt.Errorf("bus: %w", err)
 	}
-	if r.js, err = jetstream.New(b.events, jetstream.WithPublishAsyncMaxPending(2*maxInFlight), jetstream.WithPublishAsyncTimeout(b.hooks.ackTimeout())); err != nil {
+	if r.js, err = jetstream.New(b.events, jetstream.WithPublishAsyncMaxPending(64*maxInFlight), jetstream.WithPublishAsyncTimeout(copyAckTimeout)); err != nil {
 		return fmt.Errorf("bus: %w", err)
 	}
 	if b.cfg.Replicas == 0 {
@@ -513,10 +513,12 @@ func (r *Raw) NewEpochs(ctx context.Context, p int) error {
 
 // What may be on its way to a stream.
 const (
-	maxInFlight      = 1024
+	maxInFlight      = 512
 	maxInFlightBytes = 8 << 20
+	// copyAckTimeout is long: a slow disk syncs each of them.
+	copyAckTimeout = 30 * time.Second
 	// appendPatience is how long nothing may be stored before Append gives up.
-	appendPatience = time.Minute
+	appendPatience = 2 * time.Minute
 )
 
 // ErrOtherWriter says that somebody else writes to a stream that is being copied to.
@@ -525,7 +527,7 @@ var ErrOtherWriter = errors.New("bus: somebody else writes to the stream")
 // Append stores entries as the messages behind last, which is the stream's last sequence, and
 // gives the new one. Each is stored only right behind the one before it, so one that is sent
 // again, late or twice, takes no other's place. It tries until ctx ends or nothing has been
-// stored for a minute.
+// stored for two minutes.
 func (r *Raw) Append(ctx context.Context, name string, last uint64, entries []Entry) (uint64, error) {
 	progress := time.Now()
 	for len(entries) > 0 {

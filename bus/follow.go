@@ -203,6 +203,7 @@ const (
 	consumerHeartbeat = time.Second
 	consumerSilence   = 2500 * time.Millisecond
 	consumerForgotten = 30 * time.Second
+	consumerStands    = 10 * time.Second // behind its stream, without moving
 )
 
 // feedBytes bounds what is taken off the connection before the handler has it; the
@@ -296,6 +297,10 @@ func (f *feed) run(ctx context.Context, from func() Checkpoint) error {
 	tick := time.NewTicker(consumerHeartbeat)
 	defer tick.Stop()
 	verified, ended := time.Now(), false
+	var stood struct { // since when the feed stands where it does though the stream's leader has more
+		at    uint64
+		since time.Time
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -319,8 +324,19 @@ func (f *feed) run(ctx context.Context, from func() Checkpoint) error {
 			verified = time.Now()
 		}
 		if due || !ended {
-			if last, err = f.tail(ctx, last); err != nil {
+			var end uint64
+			if last, end, err = f.tail(ctx, last); err != nil {
 				return err
+			}
+			// A consumer lives with one replica, and is as late as that one is. Another may be
+			// up to date.
+			switch {
+			case end <= last:
+				stood.since = time.Time{}
+			case stood.since.IsZero() || stood.at != last:
+				stood.at, stood.since = last, time.Now()
+			case time.Since(stood.since) > consumerStands:
+				return fmt.Errorf("bus: consumer of %s stands at %d, its stream has %d", f.s, last, end)
 			}
 			ended = true
 		}
@@ -423,17 +439,22 @@ func (f *feed) lost(ctx context.Context, first, next uint64) error {
 }
 
 // tail hands over the sequences up to the stream's last one where no record is left
-// behind last: a consumer has nothing to say of them before another is written.
-func (f *feed) tail(ctx context.Context, last uint64) (uint64, error) {
+// behind last: a consumer has nothing to say of them before another is written. It gives
+// where the feed stands then, and the stream's last sequence.
+func (f *feed) tail(ctx context.Context, last uint64) (now, end uint64, err error) {
 	i, err := f.b.info(ctx, f.s)
-	if err != nil || i.State.LastSeq <= last || !i.current() {
-		return last, err
+	if err != nil {
+		return last, 0, err
+	}
+	end = i.State.LastSeq
+	if end <= last || !i.current() {
+		return last, end, nil
 	}
 	_, err = f.b.get(ctx, f.s.String(), msgGet{Seq: last + 1, Next: ">"})
 	if !errors.Is(err, ErrNoRecord) {
-		return last, err
+		return last, end, err
 	}
-	return i.State.LastSeq, f.giveLost(last+1, i.State.LastSeq+1)
+	return end, end, f.giveLost(last+1, end+1)
 }
 
 func (f *feed) giveLost(first, next uint64) error {
