@@ -1,6 +1,7 @@
 // Package observe holds what an operator sees together: the metrics of the program, the
 // alarms and the dashboard in deploy that are made of them, and docs/operations.md, which
-// says what each alarm means. Its tests do so; of its own it measures how full the stores are.
+// says what each alarm means. Its tests do so; of its own it measures how the log stands and
+// how full the stores are.
 package observe
 
 import (

@@ -39,19 +39,9 @@ func TestStoresAreAsked(t *testing.T) {
 		check := func(want float64) {
 			t.Helper()
 			synctest.Wait()
-			families, err := r.Gather()
-			if err != nil {
-				t.Fatal(err)
+			if got := gathered(t, r)["godwit_store_left_bytes"]; got != want {
+				t.Errorf("%v bytes are left, want %v", got, want)
 			}
-			for _, f := range families {
-				if f.GetName() == "godwit_store_left_bytes" {
-					if m := f.GetMetric(); len(m) != 1 || m[0].GetGauge().GetValue() != want {
-						t.Errorf("left are %v, want %v", m, want)
-					}
-					return
-				}
-			}
-			t.Error("nobody says what is left")
 		}
 		check(40)
 		time.Sleep(askEvery)

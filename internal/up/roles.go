@@ -35,7 +35,7 @@ func Gateway(ctx context.Context, cfg Config) error {
 		return []step{
 			p.readToken, p.makeHasher, p.listenHTTP, p.listenAdmin, p.listenFiles,
 			p.openLog, p.openFiles, p.makeGateNode, p.makeAPI, p.makePushes, p.openPictures,
-			p.startNode, p.startAdmin, p.awaitNode, p.startFiles, p.startPushes, p.startHTTP,
+			p.startNode, p.startAdmin, p.awaitNode, p.startFiles, p.startPushes, p.startHTTP, p.startObserving,
 		}
 	})
 }

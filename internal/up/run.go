@@ -18,7 +18,7 @@ func Run(ctx context.Context, cfg Config) error {
 			p.tryPorts, p.listenHTTP, p.listenAdmin, p.listenFiles,
 			p.openLog, p.openViews, p.openFiles, p.makeHasher, p.makeServer, p.makeNode, p.makeAPI, p.makePushes, p.openPictures,
 			p.startViews, p.startNode, p.startAdmin, p.publishAdmin, p.awaitNode, p.succeed, p.populate,
-			p.startServer, p.startFiles, p.startPushes, p.startHTTP,
+			p.startServer, p.startFiles, p.startPushes, p.startHTTP, p.startObserving,
 		}
 	})
 }
