@@ -69,6 +69,7 @@ type fakeNode struct {
 
 	attach      bool // Join is followed by Attached
 	unavailable error
+	unwritable  error
 	full        bool
 	onAppend    func(ev *event.Event)
 	conflict    func() // a compare and set has failed
@@ -137,7 +138,14 @@ func (n *fakeNode) Life() event.ID           { return n.life }
 func (n *fakeNode) Ready() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.unavailable
+	return errors.Join(n.unavailable, n.unwritable)
+}
+
+// Writable is for the log alone; Ready fails with it.
+func (n *fakeNode) Writable() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.unwritable
 }
 
 func (n *fakeNode) Announce() { n.announced.Add(1) }
@@ -616,6 +624,7 @@ func newRig(t *testing.T, edit ...func(c *Config)) *rig {
 	ctx, cancel := context.WithCancel(t.Context())
 	go srv.sweepUntil(ctx)
 	go srv.statuses.run(ctx)
+	go srv.watchLog(ctx)
 	t.Cleanup(func() {
 		cancel()
 		srv.stop()

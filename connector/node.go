@@ -14,6 +14,7 @@ import (
 type Node interface {
 	Started() <-chan struct{}
 	Ready() error
+	Writable() error
 	Life() event.ID
 	Append(s event.Stream, ev *event.Event, done func(delivery.Result)) error
 	AppendCAS(s event.Stream, subject string, expect uint64, ev *event.Event, done func(delivery.Result)) error

@@ -64,6 +64,7 @@ type Server struct {
 	draining  atomic.Bool
 	leaving   atomic.Uint32 // while it drains, the most seconds after which clients are asked to come back
 	stopping  atomic.Bool   // the time for draining is over
+	away      atomic.Bool   // nothing is stored, and clients were told
 	partial   atomic.Int64  // bytes of incomplete PDUs
 	pending   atomic.Int64  // appends without outcome
 	rehashing atomic.Int32  // hashes that are being replaced
@@ -173,6 +174,7 @@ func (srv *Server) Run(ctx context.Context, node Node) error {
 	defer stopWork()
 	work.Go(func() { srv.sweepUntil(workCtx) })
 	work.Go(func() { srv.statuses.run(workCtx) })
+	work.Go(func() { srv.watchLog(workCtx) })
 
 	g, serving := errgroup.WithContext(ctx)
 	var streams sync.WaitGroup
@@ -492,6 +494,8 @@ func (s *session) sweep(now uint32) {
 			idle = s.srv.limits.IdleMobile
 		}
 		switch {
+		case len(s.questions) > 0 && !s.asking && s.srv.away.Load():
+			s.asked = now // what its list waits for is late like everything
 		case len(s.questions) > 0 && !s.asking && now > s.asked+ticks(s.srv.limits.Ask):
 			// The outcomes that its list waits for do not come: an owner is away.
 			s.closeLocked(event.EndReason_END_REASON_CLOSED, false)

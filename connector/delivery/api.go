@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"godwit/bus"
 	"godwit/schema/event"
 	"godwit/schema/frame"
@@ -23,8 +25,12 @@ var (
 	ErrPositionsLost = errors.New("positions lost")
 	// ErrUnavailable: no view or owner answered in time.
 	ErrUnavailable = errors.New("view unavailable")
+	// ErrClock: this machine's clock is too far from the others', so nothing is written.
+	ErrClock = errors.New("clock is wrong")
 	// ErrStopped: the node is stopping and takes nothing new.
 	ErrStopped = errors.New("node stopped")
+
+	errDeaf = errors.New("suspended: the node does not hear itself")
 )
 
 // Config of a Node. Bus and Handler are needed; the rest has defaults.
@@ -37,6 +43,8 @@ type Config struct {
 	// Serving is what beats say of the sockets; nil: the node has none. It is asked once a
 	// second, and must not block or call the node.
 	Serving func() Serving
+
+	Registerer prometheus.Registerer // of the metrics; default: none
 
 	AskTimeout   time.Duration // a question to a view; default 10 s
 	SilenceLimit time.Duration // own beats unheard for so long: suspend; default 5 s

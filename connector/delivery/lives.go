@@ -85,7 +85,10 @@ func (n *Node) hear(b *frame.Beat, now time.Time) {
 		Clients: int(b.Sessions), Capacity: int(b.Capacity), Heard: now,
 	}
 	if b.At != 0 {
-		l.Ahead = time.UnixMilli(b.At).Sub(now)
+		l.Ahead = time.UnixMilli(b.At).Sub(now.Round(0))
+		if b.Process != n.bus.Process() && b.Process != "" {
+			n.clock.hear(b.Process, l.Ahead, n.up())
+		}
 	}
 	n.lives[life] = heard{l, n.up()}
 }

@@ -81,9 +81,10 @@ type Node struct {
 	heardOwn  time.Time
 	made      time.Time
 	lives     map[event.ID]heard // by their beats
-	checking  bool               // whether the life still counts
-	again     bool               // and once more, for what was heard meanwhile
-	relaying  int                // relays under way
+	clock     clockGuard
+	checking  bool // whether the life still counts
+	again     bool // and once more, for what was heard meanwhile
+	relaying  int  // relays under way
 	stats     Stats
 
 	fmu      sync.Mutex
@@ -149,11 +150,15 @@ func New(cfg Config) (*Node, error) {
 	}
 	cfg.waitingLimit = cmp.Or(cfg.waitingLimit, waitingLimit)
 	cfg.userWaitLimit = cmp.Or(cfg.userWaitLimit, userWaitLimit)
-	return &Node{
+	n := &Node{
 		cfg: cfg, bus: cfg.Bus, handler: cfg.Handler, log: cfg.Logger,
 		trimAt: trimFrom, started: make(chan struct{}), users: map[uint32]*user{}, kick: make(chan struct{}, 1),
 		made: time.Now(), lives: map[event.ID]heard{},
-	}, nil
+	}
+	if err := n.register(cfg.Registerer); err != nil {
+		return nil, fmt.Errorf("delivery: %w", err)
+	}
+	return n, nil
 }
 
 // Started is closed once the first life is live and every stream has a term:
@@ -178,9 +183,11 @@ func (n *Node) Ready() error {
 	case n.stopped:
 		return ErrStopped
 	case n.suspended:
-		return errors.New("suspended: the node does not hear itself")
+		return errDeaf
 	case !n.live:
 		return errors.New("node life not live yet")
+	case n.clock.wrong:
+		return n.clock.err()
 	}
 	now := n.cfg.Clock()
 	for _, st := range n.streams {
@@ -203,6 +210,11 @@ func (n *Node) Run(ctx context.Context) error {
 		return fmt.Errorf("receive beats: %w", err)
 	}
 	defer stopBeats()
+	stopProjectors, err := n.bus.ReceiveProjectorBeats(n.onProjectorBeat)
+	if err != nil {
+		return fmt.Errorf("receive beats: %w", err)
+	}
+	defer stopProjectors()
 	// Goroutines outlive ctx until NodeStopped is through.
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -454,6 +466,11 @@ func (n *Node) append(s event.Stream, subject string, expect uint64, ev *event.E
 	if !n.live && !starting {
 		n.mu.Unlock()
 		return ErrUnavailable
+	}
+	if n.clock.wrong {
+		err := n.clock.err()
+		n.mu.Unlock()
+		return err
 	}
 	if int(s) >= len(n.streams) {
 		n.mu.Unlock()
@@ -710,6 +727,7 @@ func (n *Node) beatLoop(ctx context.Context) error {
 		}
 		n.mu.Lock()
 		n.forgetSilent()
+		n.judgeClock()
 		silent := n.cfg.Clock().Sub(n.heardOwn) > n.cfg.SilenceLimit
 		if silent && !n.suspended {
 			n.log.Warn("node does not hear itself, sockets rest")
