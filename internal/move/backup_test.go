@@ -12,6 +12,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"godwit/bus"
 	"godwit/bus/bustest"
 	"godwit/internal/datadir"
 	"godwit/internal/move"
@@ -27,9 +28,18 @@ func TestBackupAndRestore(t *testing.T) {
 	w := newWorld(t, b)
 	w.populate()
 	out := t.TempDir()
+	store, err := b.Objects(t.Context(), bus.StoreConfig{Name: "pictures", MaxBytes: 1 << 26})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var files int
 	for run := range 3 {
 		w.talk(40)
+		if run == 1 { // what was in the first backup is deleted
+			if err := store.Delete(t.Context(), "picture 3"); err != nil {
+				t.Fatal(err)
+			}
+		}
 		r, err := move.BackUpServers(t.Context(), servers(t, url), out, move.Options{})
 		if err != nil {
 			t.Fatal(err)
