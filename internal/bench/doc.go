@@ -32,7 +32,10 @@ type Probe struct {
 
 // Options are common to all benches.
 type Options struct {
-	Server   string // HOST:PORT
+	Server string // HOST:PORT
+	// Also are more nodes of the same cluster: people connect to all of them by turns. The
+	// benches that measure one server alone (sync, faults, hostile clients) ask Server only.
+	Also     []string
 	Device   uint32 // TeamTalk's ClientType
 	Accounts func(ctx context.Context, n int) ([]Account, error)
 	// Befriend makes each two friends, where only friends may write to each other; nil: no need.
@@ -78,7 +81,19 @@ func (o *Options) befriend(ctx context.Context, n int, pair func(i int) (a, z Ac
 	return nil
 }
 
-// resolve finds the address once; the load connects thousands of times.
+// resolve finds the addresses once; the load connects thousands of times.
+func (o *Options) resolve(ctx context.Context) ([]netip.AddrPort, error) {
+	var addrs []netip.AddrPort
+	for _, server := range append([]string{o.Server}, o.Also...) {
+		addr, err := resolve(ctx, server)
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, addr)
+	}
+	return addrs, nil
+}
+
 func resolve(ctx context.Context, server string) (netip.AddrPort, error) {
 	host, port, err := net.SplitHostPort(server)
 	if err != nil {

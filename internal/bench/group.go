@@ -142,11 +142,11 @@ func (c Group) Run(ctx context.Context, o Options) (*GroupReport, error) {
 	if err := raiseFileLimit(len(accounts)); err != nil {
 		return nil, err
 	}
-	addr, err := resolve(ctx, o.Server)
+	addrs, err := o.resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l, err := newLoop(addr)
+	l, err := newLoop(addrs)
 	if err != nil {
 		return nil, err
 	}

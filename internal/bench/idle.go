@@ -74,11 +74,11 @@ func (c Idle) Run(ctx context.Context, o Options) (*IdleReport, error) {
 	if err := raiseFileLimit(c.Sessions); err != nil {
 		return nil, err
 	}
-	addr, err := resolve(ctx, o.Server)
+	addrs, err := o.resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l, err := newLoop(addr)
+	l, err := newLoop(addrs)
 	if err != nil {
 		return nil, err
 	}

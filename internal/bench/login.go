@@ -70,11 +70,11 @@ func (c Login) Run(ctx context.Context, o Options) (*LoginReport, error) {
 	if err := raiseFileLimit(2 * c.Parallel); err != nil {
 		return nil, err
 	}
-	addr, err := resolve(ctx, o.Server)
+	addrs, err := o.resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l, err := newLoop(addr)
+	l, err := newLoop(addrs)
 	if err != nil {
 		return nil, err
 	}

@@ -18,9 +18,10 @@ import (
 //
 // Everything here belongs to the goroutine of run.
 type loop struct {
-	epoll  int
-	server unix.Sockaddr
-	conns  map[int32]*conn
+	epoll   int
+	servers []unix.Sockaddr // connected to by turns
+	dials   int
+	conns   map[int32]*conn
 	dirty  []*conn // with output since the last flush
 	read   []byte
 	events []unix.EpollEvent
@@ -50,7 +51,7 @@ type handler interface {
 
 var errServerClosed = errors.New("the server closed the connection")
 
-func newLoop(server netip.AddrPort) (*loop, error) {
+func newLoop(servers []netip.AddrPort) (*loop, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
@@ -59,10 +60,12 @@ func newLoop(server netip.AddrPort) (*loop, error) {
 		epoll: epoll, conns: map[int32]*conn{},
 		read: make([]byte, 256<<10), events: make([]unix.EpollEvent, 512),
 	}
-	if a := server.Addr().Unmap(); a.Is4() {
-		l.server = &unix.SockaddrInet4{Port: int(server.Port()), Addr: a.As4()}
-	} else {
-		l.server = &unix.SockaddrInet6{Port: int(server.Port()), Addr: a.As16()}
+	for _, server := range servers {
+		if a := server.Addr().Unmap(); a.Is4() {
+			l.servers = append(l.servers, &unix.SockaddrInet4{Port: int(server.Port()), Addr: a.As4()})
+		} else {
+			l.servers = append(l.servers, &unix.SockaddrInet6{Port: int(server.Port()), Addr: a.As16()})
+		}
 	}
 	return l, nil
 }
@@ -77,8 +80,10 @@ func (l *loop) close() {
 
 // dial opens a connection; h hears how it goes.
 func (l *loop) dial(h handler) (*conn, error) {
+	server := l.servers[l.dials%len(l.servers)]
+	l.dials++
 	family := unix.AF_INET
-	if _, six := l.server.(*unix.SockaddrInet6); six {
+	if _, six := server.(*unix.SockaddrInet6); six {
 		family = unix.AF_INET6
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
@@ -88,7 +93,7 @@ func (l *loop) dial(h handler) (*conn, error) {
 	c := &conn{l: l, fd: fd, h: h, dialing: true}
 	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if err == nil {
-		if err = unix.Connect(fd, l.server); errors.Is(err, unix.EINPROGRESS) {
+		if err = unix.Connect(fd, server); errors.Is(err, unix.EINPROGRESS) {
 			err = nil
 		}
 	}

@@ -169,11 +169,11 @@ func (c OneOne) Run(ctx context.Context, o Options) (*OneOneReport, error) {
 	if err := raiseFileLimit(len(accounts) + c.HostileCount); err != nil {
 		return nil, err
 	}
-	addr, err := resolve(ctx, o.Server)
+	addrs, err := o.resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l, err := newLoop(addr)
+	l, err := newLoop(addrs)
 	if err != nil {
 		return nil, err
 	}
