@@ -15,6 +15,26 @@
 // committed; four times a second, and before an answer, an empty frame brings the
 // node up to the fold. A view that is rebuilt has no term, hence no outlet.
 //
+// # Several projectors
+//
+// Every process that keeps views says twice a second which, how far they are, and which it
+// fans out. From what is heard within two seconds each computes the same assignment: an
+// owner and standbys for each stream ([Config.Standbys]). PEOPLE and PRESENCE are kept by
+// all. Views are opened and closed by it while the process runs. A lease that is free is
+// taken by the assigned process at once, by the standbys after 0.3 s a rank; an owner that
+// another is to follow hands the stream over when that one is heard and warm, one stream at
+// a time. So losing beats moves nothing, and two that see different projectors are at odds
+// for a moment at most. A process that stops says so, gives up what it owns, and goes on
+// folding until others can have it. One that was paused ends its terms when its lease turns
+// out to be gone, or a later term of another is heard, whichever is first.
+//
+// # Snapshots
+//
+// With a store ([Config.Snapshots]) the owner of a view puts copies of its file there, and a
+// process whose own file is missing, useless or far behind begins with one. A copy is
+// believed only where the log holds, at its position, the record that it names; else the
+// view is folded from the log.
+//
 // # Who gets what
 //
 // Timelines: the users of a node are attached to each stream; a delivery goes to
