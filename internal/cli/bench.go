@@ -28,7 +28,7 @@ import (
 )
 
 func newBench(streams IO) *cobra.Command {
-	cmd := group("bench", "Load a server and check every message", newBenchOneOne(streams), newBenchGroup(streams), newBenchIdle(streams), newBenchLogin(streams), newBenchSync(streams))
+	cmd := group("bench", "Load a server and check every message", newBenchOneOne(streams), newBenchGroup(streams), newBenchIdle(streams), newBenchLogin(streams), newBenchSync(streams), newBenchFaults(streams))
 	cmd.Long = `Loads a server over the protocol of the clients. The people of the load (bench-1,
 bench-2, ...) are made through the admin API, with passwords that only who has the
 admin token can tell, or come from --users, a CSV file as for godwit user import.`
@@ -39,6 +39,7 @@ admin token can tell, or come from --users, a CSV file as for godwit user import
 type benchFlags struct {
 	t       target
 	server  string
+	also    []string
 	as      device
 	users   string
 	pid     int
@@ -51,6 +52,7 @@ type benchFlags struct {
 func (b *benchFlags) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.Var(config.Server(&b.server, "127.0.0.1:8000", 8000), "server", "server to load")
+	f.StringSliceVar(&b.also, "also", nil, "`HOST:PORT` of one more connector of the same cluster; people connect to all of them by turns")
 	deviceFlag(cmd, &b.as)
 	f.StringVar(&b.users, "users", "", "CSV `FILE` of people to log in as, instead of making them")
 	f.Var(config.Int(&b.pid, 0, 0, math.MaxInt32), "pid", "process of the server, to measure its memory and CPU; default: asked through the admin API")
@@ -67,7 +69,7 @@ func (b *benchFlags) friendsFlag(cmd *cobra.Command, who string) {
 
 func (b *benchFlags) options(ctx context.Context, streams IO) (bench.Options, error) {
 	o := bench.Options{
-		Server: b.server, Device: uint32(devices[b.as]), PID: b.pid, Seed: b.seed, Parallel: b.par,
+		Server: b.server, Also: b.also, Device: uint32(devices[b.as]), PID: b.pid, Seed: b.seed, Parallel: b.par,
 		Log: slog.New(slog.NewTextHandler(streams.Err, nil)),
 	}
 	c, err := b.t.client()
