@@ -3,6 +3,8 @@ package connector
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"log/slog"
 	"time"
 
 	"godwit/bus"
@@ -94,7 +96,26 @@ func (s *session) onMessage(f *pdu.Frame) bool {
 	}
 	s.srv.metrics.messages.Inc()
 	stream := conversationOf(s.user, kind, m.To).Stream(s.srv.cfg.Partitions)
-	return s.append(stream, ev, func(r delivery.Result) { s.sent(sent, r) })
+	return s.append(stream, ev, func(r delivery.Result) {
+		if s.srv.log.Enabled(s.srv.ctx, slog.LevelDebug) && r.Err == nil && r.Void == frame.Void_VOID_NONE {
+			s.srv.log.Debug("message stored", "trace", trace(stream, r.Sequence, r.Index), "session", s.id, "seq_num", sent.seq,
+				"conversation", conversationOf(s.user, kind, sent.to), "id", r.ID)
+		}
+		s.sent(sent, r)
+	})
+}
+
+// trace is the id by which a message is followed through the parts: its position.
+func trace(stream event.Stream, sequence uint64, index uint32) string {
+	return fmt.Sprintf("%s/%d/%d", stream, sequence, index)
+}
+
+// pushed tells, for whoever follows a message, that it is written to the session.
+func (s *session) pushed(d *delivery.Delivery, m *frame.Message) {
+	s.srv.metrics.deliveries.Inc()
+	if s.srv.log.Enabled(s.srv.ctx, slog.LevelDebug) {
+		s.srv.log.Debug("message pushed", "trace", trace(d.Stream, d.Sequence, d.Index), "session", s.id, "user", s.user, "id", m.GetId())
+	}
 }
 
 // sending is what a message's ack says of it.
@@ -274,7 +295,7 @@ func (s *session) appendMessage(b []byte, d *delivery.Delivery, m *frame.Message
 	if !ok || d.Shared != nil {
 		return b
 	}
-	s.srv.metrics.deliveries.Inc()
+	s.pushed(d, m)
 	if kind != group {
 		return s.srv.appendMessage(b, to, m)
 	}
@@ -300,7 +321,7 @@ func (s *session) sharedPush(d *delivery.Delivery) *shared {
 		if d.Shared == nil {
 			d.Shared = ready(s.srv.appendMessage(nil, to, m))
 		}
-		s.srv.metrics.deliveries.Inc()
+		s.pushed(d, m)
 		return d.Shared.(*shared)
 	case *frame.Delivery_GroupChange:
 		return s.memberNotice(d, x.GroupChange)

@@ -65,7 +65,35 @@ func newMetrics(reg prometheus.Registerer, srv *Server) (*metrics, error) {
 		Help: "Appends of sessions without outcome."}, func() float64 { return float64(srv.pending.Load()) }))
 	register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "partial_input_bytes",
 		Help: "Bytes of incomplete PDUs kept."}, func() float64 { return float64(srv.partial.Load()) }))
+	gauge := func(name, help string, get func() float64) {
+		register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, get))
+	}
+	gauge("connections_limit", "Connections that are taken at once.", func() float64 { return float64(srv.limits.Connections) })
+	gauge("draining", "1 while the server stops: it takes nobody, and its sessions leave.", func() float64 { return flag(srv.draining.Load()) })
+	gauge("log_away", "1 while nothing is stored and clients are told so.", func() float64 { return flag(srv.away.Load()) })
+	gauge("logins_waiting", "Logins that wait to be looked up.", func() float64 { return float64(srv.logins.waits()) })
+	gauge("questions_waiting", "Sessions whose question waits to be asked.", func() float64 { return float64(srv.asks.waits()) })
+	gauge("headers_waiting", "Connections of load balancers that don't say yet whose they are.", func() float64 {
+		srv.mu.Lock()
+		defer srv.mu.Unlock()
+		return float64(len(srv.headless))
+	})
+	if srv.cfg.TLSListen != "" {
+		gauge("tls_certificate_expiry_timestamp_seconds", "When the certificate of the TLS port expires.", func() float64 {
+			if c := srv.certs.Load(); c != nil {
+				return float64(c.expires().Unix())
+			}
+			return 0
+		})
+	}
 	return m, errors.Join(errs...)
+}
+
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func className(class uint8) string {

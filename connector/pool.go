@@ -61,6 +61,13 @@ func (p *pool[T]) next() (job T, more bool) {
 	return job, true
 }
 
+// waits is how many jobs wait for a worker.
+func (p *pool[T]) waits() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue) - p.head
+}
+
 // idle is for a job that has to wait for its client: meanwhile another one runs in its
 // place.
 func (p *pool[T]) idle(wait func()) {

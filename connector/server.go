@@ -45,6 +45,7 @@ type Server struct {
 	log     *slog.Logger
 	metrics *metrics
 	start   time.Time
+	certs   atomic.Pointer[certificates] // of the TLS port
 
 	ctx  context.Context // of everything that works for sessions
 	stop context.CancelFunc
@@ -244,6 +245,7 @@ func (srv *Server) listen(ctx context.Context) (plain, secure *net.TCPListener, 
 			return nil, nil, nil, err
 		}
 		secure, srv.tlsAddr = ln.(*net.TCPListener), ln.Addr()
+		srv.certs.Store(certs)
 		config = &tls.Config{GetCertificate: certs.get, MinVersion: tls.VersionTLS12}
 	}
 	return plain, secure, config, nil

@@ -71,3 +71,13 @@ func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	return c.current, nil
 }
+
+// expires is when the certificate that is served now does; zero if it can't be told.
+func (c *certificates) expires() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current.Leaf == nil {
+		return time.Time{}
+	}
+	return c.current.Leaf.NotAfter
+}

@@ -79,6 +79,7 @@ type Result struct {
 	Void     frame.Void // why it came to nothing
 	FirstID  uint32     // repeat: id of the first one
 	Sequence uint64     // position of its record
+	Index    uint32     // and within it
 	Err      error      // set when the outcome is not known or nothing was stored
 }
 

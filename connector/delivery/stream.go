@@ -263,7 +263,7 @@ func (st *stream) work(outcomes []*frame.Outcome, deliveries []*frame.Delivery, 
 			if t.user != 0 && o.Void == frame.Void_VOID_NONE {
 				st.n.sessionLive(t)
 			}
-			t.done(Result{ID: o.Id, Void: o.Void, FirstID: o.FirstId, Sequence: o.Sequence})
+			t.done(Result{ID: o.Id, Void: o.Void, FirstID: o.FirstId, Sequence: o.Sequence, Index: o.Index})
 			if o.Void == frame.Void_VOID_NODE_NOT_LIVE {
 				st.n.suspectLife()
 			}
