@@ -88,6 +88,20 @@ func (c *StoreConfig) defaults() error {
 	if c.Bus == nil {
 		return errors.New("files: no bus")
 	}
+	c.limits()
+	if c.Room < 0 || c.Keep < time.Second || c.TaskTime < time.Second || c.PerUser < 0 {
+		return errors.New("files: a limit is negative or too short")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	return nil
+}
+
+func (c *StoreConfig) limits() {
 	if c.Room == 0 {
 		c.Room = DefaultRoom
 	}
@@ -103,16 +117,6 @@ func (c *StoreConfig) defaults() error {
 	if c.PerUser == 0 {
 		c.PerUser = 16
 	}
-	if c.Room < 0 || c.Keep < time.Second || c.TaskTime < time.Second || c.PerUser < 0 {
-		return errors.New("files: a limit is negative or too short")
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Clock == nil {
-		c.Clock = time.Now
-	}
-	return nil
 }
 
 // Bounds of what stands beside the files.
@@ -136,16 +140,24 @@ func OpenStore(ctx context.Context, cfg StoreConfig) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{cfg: cfg, clean: make(chan Task, maxCleanings)}
-	// What is stored first must outlast what is stored last.
-	keep := cfg.Keep + cfg.TaskTime
+	parts, tasks := cfg.Stores()
 	var err error
-	if s.parts, err = cfg.Bus.Objects(ctx, bus.StoreConfig{Name: "files", MaxBytes: cfg.Room, Keep: keep}); err != nil {
+	if s.parts, err = cfg.Bus.Objects(ctx, parts); err != nil {
 		return nil, fmt.Errorf("files: %w", err)
 	}
-	if s.tasks, err = cfg.Bus.Table(ctx, bus.StoreConfig{Name: "transfers", MaxBytes: tableRoom, Keep: keep}); err != nil {
+	if s.tasks, err = cfg.Bus.Table(ctx, tasks); err != nil {
 		return nil, fmt.Errorf("files: %w", err)
 	}
 	return s, nil
+}
+
+// Stores are the store of files and the table of tasks that a Store of this configuration
+// opens, for whoever makes them before.
+func (c StoreConfig) Stores() (parts, tasks bus.StoreConfig) {
+	c.limits()
+	// What is stored first must outlast what is stored last.
+	keep := c.Keep + c.TaskTime
+	return bus.StoreConfig{Name: bus.FilesStore, MaxBytes: c.Room, Keep: keep}, bus.StoreConfig{Name: bus.TransfersTable, MaxBytes: tableRoom, Keep: keep}
 }
 
 // Run removes the parts of files that are gone, until ctx ends. What it doesn't come to

@@ -128,7 +128,7 @@ func New(ctx context.Context, cfg Config) (*Handler, error) {
 	if cfg.URL != "" && !strings.HasSuffix(cfg.URL, "/") {
 		cfg.URL += "/"
 	}
-	store, err := cfg.Bus.Objects(ctx, bus.StoreConfig{Name: "pictures", MaxBytes: cfg.Room, Keep: cfg.Keep})
+	store, err := cfg.Bus.Objects(ctx, StoreConfig(cfg.Room, cfg.Keep))
 	if err != nil {
 		return nil, fmt.Errorf("pictures: %w", err)
 	}

@@ -8,6 +8,7 @@
 package pictures
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -39,6 +40,12 @@ type stored struct {
 	at   int64  // of the next read
 	part int64  // which one data is
 	data []byte // of it
+}
+
+// StoreConfig is the store that a Handler with this room and time opens, for whoever makes
+// it before. A room of 0 is DefaultRoom.
+func StoreConfig(room int64, keep time.Duration) bus.StoreConfig {
+	return bus.StoreConfig{Name: bus.PicturesStore, MaxBytes: cmp.Or(room, DefaultRoom), Keep: keep}
 }
 
 func partName(path string, n int64) string { return path + "." + strconv.FormatInt(n, 10) }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -36,7 +37,6 @@ func clientFlags(f *pflag.FlagSet, cfg *up.Config) {
 	cfg.DevicePolicy = commands.DefaultDevicePolicy()
 	f.Var(config.Value(&cfg.DevicePolicy, "POLICY", parsePolicy, commands.DevicePolicy.String), "device-policy",
 		"which devices of a person exclude each other: desktop,mobile (one of each), desktop+mobile (one in all), or none")
-	f.DurationVar(&cfg.DrainTimeout, "drain-timeout", defaultDrain, "how long the end may take to bring out what is under way")
 	f.DurationVar(&cfg.RecallTime, "recall-time", defaultRecall, "how long after it a message may be recalled by its sender; 0: never")
 	f.DurationVar(&cfg.EditTime, "edit-time", defaultEdit, "how long after it a message may be edited by its sender; 0: never")
 	f.StringVar(&cfg.RecalledText, "recalled-text", connector.DefaultRecalledText, "what clients show in place of a recalled message")
@@ -50,6 +50,19 @@ const (
 	// thousand of them.
 	maxRecalled = 200
 )
+
+// drainFlags are those of the end of a server.
+func drainFlags(f *pflag.FlagSet, cfg *up.Config, limit time.Duration) {
+	f.DurationVar(&cfg.DrainTimeout, "drain-timeout", limit, "how long the end may take to see clients off and bring out what is under way")
+	f.Var(config.Value(&cfg.DrainRate, "PERCENT", func(s string) (float64, error) {
+		n, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
+		if err != nil || n < 0 || n > 100 || n != n {
+			return 0, errors.New("give a number from 0 to 100, for example 5")
+		}
+		return n / 100, nil
+	}, func(part float64) string { return strconv.FormatFloat(part*100, 'f', -1, 64) }),
+		"drain-rate", "per cent of the clients that are seen off each second; 0: what --drain-timeout needs")
+}
 
 func checkClients(cfg *up.Config) error {
 	var errs []error

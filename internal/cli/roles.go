@@ -58,6 +58,7 @@ the same on all connectors and gateways: one file for --config may serve them al
 	f.Var(config.Advertise(&r.cfg.Advertise), "advertise", "address at which clients reach this connector; needed where no gateway has --advertise")
 	clientFlags(f, &r.cfg)
 	ruleFlags(f, &r.cfg)
+	drainFlags(f, &r.cfg, defaultClusterDrain)
 	f.Var(config.Advertise(&r.cfg.FileAdvertise), "file-advertise", "address of the gateways' file server that clients are told; empty: they send no files")
 	fileFlags(f, &r.cfg)
 	r.health(cmd)

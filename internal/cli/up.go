@@ -24,11 +24,12 @@ const (
 
 	defaultFilePort = 8600
 
-	defaultStatusLimit = 1000
-	defaultDrain       = 10 * time.Second
-	defaultResume      = 720 * time.Hour
-	defaultRecall      = 2 * time.Minute
-	defaultEdit        = 15 * time.Minute
+	defaultStatusLimit  = 1000
+	defaultDrain        = 10 * time.Second
+	defaultClusterDrain = 30 * time.Second // others take the clients
+	defaultResume       = 720 * time.Hour
+	defaultRecall       = 2 * time.Minute
+	defaultEdit         = 15 * time.Minute
 )
 
 func newUp(streams IO) *cobra.Command {
@@ -72,6 +73,7 @@ durability, when clients may connect. SIGTERM and SIGINT drain and end it.`,
 	f.Var(config.Advertise(&cfg.Advertise), "advertise", "address that /msg_server answers; default: the one that a client asked at")
 	clientFlags(f, &cfg)
 	ruleFlags(f, &cfg)
+	drainFlags(f, &cfg, defaultDrain)
 	f.Var(config.OneOf(&cfg.Durability, bus.Disk, bus.Disk, bus.OS), "durability", "what an acknowledged message survives: a power loss (disk), or the end of the process (os)")
 	f.Var(config.Int(&cfg.Partitions, 0, 0, event.MaxPartitions), "partitions", fmt.Sprintf("conversation streams of a new log; 0: what the log has, else %d", event.DefaultPartitions))
 	f.Var(config.Bytes(&cfg.MinFree, bus.DefaultMinFree), "min-free", "free disk space below which nothing more is accepted")

@@ -58,6 +58,7 @@ type Config struct {
 	StatusLimit  int    // everyone: no pushed status notices above so many online users
 	DevicePolicy commands.DevicePolicy
 	DrainTimeout time.Duration
+	DrainRate    float64       // part of the sessions that is closed each second meanwhile; 0: what the time needs
 	ResumeTime   time.Duration // how long a login goes on without the password; 0: not at all
 	GroupLimit   int           // members of a group
 	RecallTime   time.Duration // how long after it a message may be recalled; 0: never

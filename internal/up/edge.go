@@ -38,7 +38,7 @@ func (p *process) serverConfig() connector.Config {
 		GroupLimit: cfg.GroupLimit, RecallTime: cfg.RecallTime, EditTime: cfg.EditTime, RecalledText: cfg.RecalledText,
 		TrustedProxies: cfg.ProxyFrom, Listen: cfg.Listen, TLSListen: cfg.TLSListen, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
 		Policy: cfg.DevicePolicy, Contacts: connector.Contacts(cfg.Contacts), StatusLimit: cfg.StatusLimit,
-		Hasher: p.hasher, Partitions: p.bus.Partitions(), DrainTimeout: cfg.DrainTimeout, Registerer: p.registry,
+		Hasher: p.hasher, Partitions: p.bus.Partitions(), DrainTimeout: cfg.DrainTimeout, DrainRate: cfg.DrainRate, Registerer: p.registry,
 		Logger: p.log.With("part", "connector"),
 	}
 }
@@ -52,14 +52,14 @@ func (p *process) secrets(ctx context.Context) ([][]byte, error) {
 // makeNode makes the node of the server.
 func (p *process) makeNode(context.Context) (err error) {
 	p.node, err = delivery.New(delivery.Config{
-		Bus: p.bus, Handler: p.srv.Handler(), Serving: p.srv.Serving, Advertise: p.cfg.Advertise, Logger: p.log.With("part", "node")})
+		Bus: p.bus, Handler: p.srv.Handler(), Serving: p.srv.Serving, Advertise: p.cfg.Advertise, Logger: p.log.With("part", "node"), Registerer: p.registry})
 	return err
 }
 
 // makeGateNode makes a node without sockets, and the gate that says who may come in.
 func (p *process) makeGateNode(context.Context) (err error) {
 	p.gate = connector.NewGate(connector.GateConfig{ResumeTime: p.cfg.ResumeTime, Secrets: p.secrets})
-	p.node, err = delivery.New(delivery.Config{Bus: p.bus, Handler: p.gate.Handler(), Logger: p.log.With("part", "node")})
+	p.node, err = delivery.New(delivery.Config{Bus: p.bus, Handler: p.gate.Handler(), Logger: p.log.With("part", "node"), Registerer: p.registry})
 	if err == nil {
 		p.gate.Use(p.node)
 	}

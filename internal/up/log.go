@@ -40,13 +40,14 @@ func (p *process) readToken(context.Context) (err error) {
 func (p *process) openLog(ctx context.Context) error {
 	ctx, cancel := p.opening(ctx)
 	defer cancel()
-	b, err := bus.Open(ctx, p.cfg.log(p.role, p.dir, p.log.With("part", "bus")))
+	cfg := p.cfg.log(p.role, p.dir, p.log.With("part", "bus"))
+	cfg.Registerer = p.registry
+	b, err := bus.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	p.bus = b
 	p.close(b)
-	registerBus(p.registry, b)
 	return nil
 }
 

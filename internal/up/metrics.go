@@ -5,7 +5,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"godwit/bus"
 	"godwit/projections/owner"
 )
 
@@ -25,28 +24,6 @@ func Version() string {
 		}
 	}
 	return "devel"
-}
-
-// registerBus exposes what the bus counts.
-func registerBus(r prometheus.Registerer, b *bus.Bus) {
-	counter := func(name, help string, get func(bus.Stats) float64) {
-		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "godwit_bus_" + name, Help: help},
-			func() float64 { return get(b.Stats()) }))
-	}
-	counter("records_total", "Records acknowledged by the log.", func(s bus.Stats) float64 { return float64(s.Records) })
-	counter("events_total", "Events in acknowledged records.", func(s bus.Stats) float64 { return float64(s.Events) })
-	counter("record_bytes_total", "Bytes of acknowledged records.", func(s bus.Stats) float64 { return float64(s.Bytes) })
-	counter("append_seconds_total", "Time from the first attempt to the acknowledgement, summed over records.", func(s bus.Stats) float64 { return s.AppendLatency.Seconds() })
-	counter("append_retries_total", "Attempts to store a record beyond the first.", func(s bus.Stats) float64 { return float64(s.Retries) })
-	counter("append_refusals_total", "Records refused by the log, each retried.", func(s bus.Stats) float64 { return float64(s.Refusals) })
-	counter("append_full_total", "Appends refused because too much was waiting.", func(s bus.Stats) float64 { return float64(s.Full) })
-	counter("pushes_total", "Frames and heartbeats sent.", func(s bus.Stats) float64 { return float64(s.Pushes) })
-	counter("pushes_dropped_total", "Frames and heartbeats lost because the receiver was behind.", func(s bus.Stats) float64 { return float64(s.PushesDropped) })
-	counter("follow_restarts_total", "Consumers made again after a loss.", func(s bus.Stats) float64 { return float64(s.FollowRestarts) })
-	counter("rollbacks_total", "Rollbacks of a stream noticed.", func(s bus.Stats) float64 { return float64(s.Rollbacks) })
-	counter("questions_total", "Questions answered to nodes.", func(s bus.Stats) float64 { return float64(s.Served) })
-	counter("questions_refused_total", "Questions refused because too many were waiting.", func(s bus.Stats) float64 { return float64(s.Overflowed) })
-	counter("server_restarts_total", "Restarts of the embedded log server.", func(s bus.Stats) float64 { return float64(s.ServerRestarts) })
 }
 
 // viewCollector exposes how far the views are. Which there are changes while it runs.
