@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"godwit/internal/e2e/e2etest"
 	"godwit/schema/client"
 	imbase "godwit/schema/client/basedefine"
 	imbuddy "godwit/schema/client/buddy"
@@ -57,7 +58,7 @@ func (d *device) back() error {
 		return nil
 	default:
 	}
-	if err != nil && !errors.Is(err, errRefused) && isNetwork(err) {
+	if err != nil && !errors.Is(err, e2etest.ErrRefused) && isNetwork(err) {
 		return nil
 	}
 	return err
@@ -158,7 +159,7 @@ var deeds = []struct {
 		if d.connect() == nil {
 			select {
 			case <-v.done:
-			case <-time.After(patience):
+			case <-time.After(e2etest.Patience):
 				d.c.mu.Lock()
 				defer d.c.mu.Unlock()
 				d.c.fault("%s: another login of its class does not end %s", d.name, v.tag)
@@ -215,7 +216,7 @@ func (d *device) group() uint32 {
 	if len(of) == 0 {
 		return 0
 	}
-	return anyOf(d.c.rnd, of)
+	return e2etest.AnyOf(d.c.rnd, of)
 }
 
 // peer is somebody else.
@@ -223,7 +224,7 @@ func (d *device) peer() uint32 {
 	d.c.mu.Lock()
 	defer d.c.mu.Unlock()
 	for {
-		if u := anyOf(d.c.rnd, d.c.users); u != d.user {
+		if u := e2etest.AnyOf(d.c.rnd, d.c.users); u != d.user {
 			return u
 		}
 	}
@@ -234,7 +235,7 @@ func (d *device) some(n int) (users []uint32) {
 	d.c.mu.Lock()
 	defer d.c.mu.Unlock()
 	for range 1 + d.c.rnd.IntN(n) {
-		users = append(users, anyOf(d.c.rnd, d.c.users))
+		users = append(users, e2etest.AnyOf(d.c.rnd, d.c.users))
 	}
 	return users
 }
@@ -342,7 +343,7 @@ func (c *company) begin(groups int) {
 	c.t.Helper()
 	c.each(func(d *device) error { return d.connect() })
 	for range groups {
-		d := anyOf(c.rnd, c.devices)
+		d := e2etest.AnyOf(c.rnd, c.devices)
 		d.visit.found(d.some(len(c.users)))
 	}
 	c.check()
@@ -369,7 +370,7 @@ func (c *company) act(pause time.Duration, until func()) {
 // quiet has everybody there, with every send acked or refused and every change heard of.
 func (c *company) quiet() {
 	c.t.Helper()
-	limit := time.Now().Add(patience)
+	limit := time.Now().Add(e2etest.Patience)
 	for {
 		c.each(func(d *device) error {
 			if d.visit == nil || d.visit.over() {
@@ -381,7 +382,7 @@ func (c *company) quiet() {
 			break
 		}
 		if time.Now().After(limit) {
-			c.t.Fatalf("%d sends are without an ack after %v", c.inFlight(), patience)
+			c.t.Fatalf("%d sends are without an ack after %v", c.inFlight(), e2etest.Patience)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -637,7 +638,7 @@ func (v *visit) histories() (func(*history), bool) {
 		for begin, more := uint32(0), true; more; {
 			ok := v.page(k, begin, func(list []*imbase.MsgInfo) {
 				keys[k] = append(keys[k], list...)
-				if more = len(list) == page; more {
+				if more = len(list) == e2etest.Page; more {
 					begin = list[len(list)-1].GetMsgId() - 1
 					more = begin > 0
 				}

@@ -2,15 +2,15 @@ package e2e
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"godwit/internal/e2e/e2etest"
 )
 
 // terminal is a `godwit chat` that a script drives.
@@ -18,7 +18,7 @@ type terminal struct {
 	t    *testing.T
 	name string
 	in   io.WriteCloser
-	out  *output
+	out  *e2etest.Output
 	mark int // lines that have been looked at
 	cmd  *exec.Cmd
 	gone chan struct{}
@@ -27,7 +27,7 @@ type terminal struct {
 // chat starts a terminal and waits until it is logged in. The password is the name.
 func chat(t *testing.T, addr, name, device string) *terminal {
 	t.Helper()
-	c := &terminal{t: t, name: name, out: newOutput(), gone: make(chan struct{})}
+	c := &terminal{t: t, name: name, out: e2etest.NewOutput(), gone: make(chan struct{})}
 	c.cmd = exec.Command(program(t), "chat", name, "--server", addr, "--device", device)
 	c.cmd.Env = append(os.Environ(), "GODWIT_PASSWORD="+name)
 	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
@@ -42,13 +42,13 @@ func chat(t *testing.T, addr, name, device string) *terminal {
 	go func() {
 		defer close(c.gone)
 		_ = c.cmd.Wait() // its exit code is asked for
-		c.out.end()
+		c.out.End()
 	}()
 	t.Cleanup(func() {
 		_ = c.cmd.Process.Kill() // it may have ended
 		<-c.gone
 		if t.Failed() {
-			t.Logf("terminal of %s:\n%s", name, c.out.tail())
+			t.Logf("terminal of %s:\n%s", name, c.out.Tail())
 		}
 	})
 	c.see("ready " + name)
@@ -59,7 +59,7 @@ func chat(t *testing.T, addr, name, device string) *terminal {
 // see waits for a line that begins so, after those seen before.
 func (c *terminal) see(begin string) string {
 	c.t.Helper()
-	line, at, err := c.out.begins(c.mark, begin)
+	line, at, err := c.out.Begins(c.mark, begin)
 	if err != nil {
 		c.t.Fatalf("terminal of %s: %v", c.name, err)
 	}
@@ -81,36 +81,11 @@ func (c *terminal) ends(code int) {
 	c.t.Helper()
 	select {
 	case <-c.gone:
-	case <-time.After(patience):
+	case <-time.After(e2etest.Patience):
 		c.t.Fatalf("terminal of %s does not end", c.name)
 	}
 	if got := c.cmd.ProcessState.ExitCode(); got != code {
 		c.t.Errorf("terminal of %s ended with code %d, should be %d", c.name, got, code)
-	}
-}
-
-// begins waits for a line at or after the mark that begins so.
-func (o *output) begins(mark int, begin string) (line string, at int, err error) {
-	limit := time.After(patience)
-	for {
-		o.mu.Lock()
-		for ; mark < len(o.lines); mark++ {
-			if strings.HasPrefix(o.lines[mark], begin) {
-				line = o.lines[mark]
-				o.mu.Unlock()
-				return line, mark, nil
-			}
-		}
-		more, ended := o.more, o.ended
-		o.mu.Unlock()
-		if ended {
-			return "", 0, fmt.Errorf("ended without %q", begin)
-		}
-		select {
-		case <-more:
-		case <-limit:
-			return "", 0, fmt.Errorf("no %q in %v", begin, patience)
-		}
 	}
 }
 
@@ -198,25 +173,25 @@ func TestTwoTerminals(t *testing.T) {
 	a.ends(0)
 
 	// On the wire: 0x0107, and the socket is closed.
-	kicked := make(chan packet, 16)
-	raw, err := open(addr, "u3", deviceMac, func(p packet) { kicked <- p })
+	kicked := make(chan e2etest.Packet, 16)
+	raw, err := e2etest.Open(addr, "u3", e2etest.DeviceMac, func(p e2etest.Packet) { kicked <- p })
 	if err != nil {
 		t.Fatal(err)
 	}
 	chat(t, addr, "u3", "windows")
 	select {
-	case <-raw.done:
-	case <-time.After(patience):
+	case <-raw.Done:
+	case <-time.After(e2etest.Patience):
 		t.Fatal("the socket of the replaced session was not closed")
 	}
-	if !errors.Is(raw.err, io.EOF) {
-		t.Errorf("the replaced session ended with %v", raw.err)
+	if !errors.Is(raw.Err, io.EOF) {
+		t.Errorf("the replaced session ended with %v", raw.Err)
 	}
-	var last packet
+	var last e2etest.Packet
 	for len(kicked) > 0 {
 		last = <-kicked
 	}
-	if last.command != cmdKicked || last.body.Num(1) != raw.user || last.body.Num(2) != 1 {
-		t.Errorf("the last PDU was %#04x, reason %d; should be a kick for reason 1", last.command, last.body.Num(2))
+	if last.Command != e2etest.CmdKicked || last.Body.Num(1) != raw.User || last.Body.Num(2) != 1 {
+		t.Errorf("the last PDU was %#04x, reason %d; should be a kick for reason 1", last.Command, last.Body.Num(2))
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"godwit/connector/connectortest"
+	"godwit/internal/e2e/e2etest"
 	"godwit/internal/ttclient"
 	"godwit/schema/client"
 	imbase "godwit/schema/client/basedefine"
@@ -93,7 +94,7 @@ type outgoing struct {
 type visit struct {
 	d    *device
 	tag  string
-	conn *conn
+	conn *e2etest.Conn
 	done chan struct{}
 	err  error
 
@@ -191,10 +192,10 @@ func (c *company) here() map[event.Stream]uint64 {
 func (d *device) connect() error {
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
-	limit := time.After(patience)
+	limit := time.After(e2etest.Patience)
 	for {
 		err := d.login()
-		if err == nil || !errors.Is(err, errUnavailable) {
+		if err == nil || !errors.Is(err, e2etest.ErrUnavailable) {
 			return err
 		}
 		select {
@@ -208,11 +209,11 @@ func (d *device) connect() error {
 func (d *device) login() error {
 	c := d.c
 	before := c.here()
-	conn, err := dial(d.at)
+	conn, err := e2etest.Dial(d.at)
 	if err != nil {
 		return err
 	}
-	conn.newer = true
+	conn.Newer = true
 	c.mu.Lock()
 	v := &visit{d: d, conn: conn, done: make(chan struct{}), seq: 1, before: before,
 		waiting: map[uint16]func(proto.Message) bool{}, sending: map[uint16]*outgoing{},
@@ -238,23 +239,23 @@ func (d *device) login() error {
 	if err != nil {
 		return err
 	}
-	if err := conn.send(client.CmdLoginReq, 1, b); err != nil {
+	if err := conn.Send(client.CmdLoginReq, 1, b); err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
-	p, err := conn.next()
+	_ = conn.SetReadDeadline(time.Now().Add(e2etest.Patience))
+	p, err := conn.Next()
 	if err != nil {
 		return errors.Join(fmt.Errorf("login of %s: %w", d.name, err), conn.Close())
 	}
-	m, err := client.Decode(p.command, p.raw)
+	m, err := client.Decode(p.Command, p.Raw)
 	a, ok := m.(*imlogin.IMLoginRes)
 	switch {
 	case err != nil || !ok:
-		return errors.Join(fmt.Errorf("login of %s is answered by %#04x: %w", d.name, p.command, err), conn.Close())
+		return errors.Join(fmt.Errorf("login of %s is answered by %#04x: %w", d.name, p.Command, err), conn.Close())
 	case a.GetResultCode() == imbase.ResultType_REFUSE_REASON_NO_MSG_SERVER, a.GetResultCode() == 3:
-		return errors.Join(errUnavailable, conn.Close())
+		return errors.Join(e2etest.ErrUnavailable, conn.Close())
 	case a.GetResultCode() != 0 || a.GetUserInfo().GetUserId() != d.user:
-		return errors.Join(fmt.Errorf("%w: %s: %v", errRefused, d.name, a), conn.Close())
+		return errors.Join(fmt.Errorf("%w: %s: %v", e2etest.ErrRefused, d.name, a), conn.Close())
 	}
 	_ = conn.SetReadDeadline(time.Time{})
 	through := make(chan struct{})
@@ -283,8 +284,8 @@ func (d *device) login() error {
 	case <-through:
 	case <-v.done:
 		return nil // gone before it was in; its next visit may fare better
-	case <-time.After(patience):
-		return fmt.Errorf("%s: no answer to a sync in %v", d.name, patience)
+	case <-time.After(e2etest.Patience):
+		return fmt.Errorf("%s: no answer to a sync in %v", d.name, e2etest.Patience)
 	}
 	after := c.here()
 	c.mu.Lock()
@@ -353,10 +354,10 @@ func (v *visit) read() {
 	defer close(v.done)
 	defer v.conn.Close()
 	for {
-		p, err := v.conn.next()
+		p, err := v.conn.Next()
 		var m proto.Message
 		if err == nil {
-			m, err = client.Decode(p.command, p.raw)
+			m, err = client.Decode(p.Command, p.Raw)
 		}
 		c.mu.Lock()
 		if err != nil {
@@ -367,12 +368,12 @@ func (v *visit) read() {
 			c.mu.Unlock()
 			return
 		}
-		if answer := v.waiting[p.seq]; answer != nil {
+		if answer := v.waiting[p.Seq]; answer != nil {
 			if answer(m) {
-				delete(v.waiting, p.seq)
+				delete(v.waiting, p.Seq)
 			}
 		} else {
-			v.hear(p.seq, m)
+			v.hear(p.Seq, m)
 		}
 		c.mu.Unlock()
 	}
@@ -517,7 +518,7 @@ func (v *visit) put(command uint16, m proto.Message) error {
 	if err != nil {
 		return err
 	}
-	return v.conn.send(command, v.seq, b)
+	return v.conn.Send(command, v.seq, b)
 }
 
 // ask waits for the last answer to a request. It is false when the visit has ended before.
@@ -538,10 +539,10 @@ func (v *visit) ask(command uint16, m proto.Message, take func(proto.Message) (l
 		return true
 	case <-v.done:
 		return false
-	case <-time.After(patience):
+	case <-time.After(e2etest.Patience):
 		v.d.c.mu.Lock()
 		defer v.d.c.mu.Unlock()
-		v.d.c.fault("%s of %s: no answer to %s in %v", v.tag, v.d.name, client.Name(command), patience)
+		v.d.c.fault("%s of %s: no answer to %s in %v", v.tag, v.d.name, client.Name(command), e2etest.Patience)
 		return false
 	}
 }
@@ -570,7 +571,7 @@ func sessionOf(k event.ConversationKey, user uint32) (id *uint32, kind *imbase.S
 func (v *visit) page(k event.ConversationKey, begin uint32, take func([]*imbase.MsgInfo)) bool {
 	id, kind := sessionOf(k, v.d.user)
 	return one(v, client.CmdGetMsgListReq, &immessage.IMGetMsgListReq{
-		UserId: &v.d.user, SessionType: kind, SessionId: id, MsgIdBegin: &begin, MsgCnt: new(uint32(page)),
+		UserId: &v.d.user, SessionType: kind, SessionId: id, MsgIdBegin: &begin, MsgCnt: new(uint32(e2etest.Page)),
 	}, func(a *immessage.IMGetMsgListRsp) { take(a.GetMsgList()) })
 }
 
@@ -593,7 +594,7 @@ func (v *visit) catchUp() {
 		c.mu.Unlock()
 		for begin, more := heads[k], heads[k] > whole; more; {
 			ok := v.page(k, begin, func(list []*imbase.MsgInfo) {
-				more = len(list) == page
+				more = len(list) == e2etest.Page
 				for _, m := range list {
 					h.has[m.GetMsgId()] = seenOf(m)
 					begin = m.GetMsgId() - 1

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"godwit/internal/e2e/e2etest"
 )
 
 // smallDisk mounts a file system of so many bytes, or skips the test.
@@ -57,7 +59,7 @@ func fill(t *testing.T, dir string, leave uint64) (ballast string) {
 // until asks /readyz again and again until it says what is wanted.
 func (s *server) until(t *testing.T, status int) (text string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), e2etest.Patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -69,7 +71,7 @@ func (s *server) until(t *testing.T, status int) (text string) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("/readyz is %d %s, waited for %d\n%s", got, text, status, s.out.tail())
+			t.Fatalf("/readyz is %d %s, waited for %d\n%s", got, text, status, s.out.Tail())
 		}
 	}
 }
@@ -79,28 +81,28 @@ func (s *server) until(t *testing.T, status int) (text string) {
 // everything is acked late, in order, and nothing acked is missing.
 func starved(t *testing.T, disk string, s *server, leave uint64, words ...string) {
 	t.Helper()
-	w := newWorld(t, random(t).Uint64())
-	w.populate(s.register(t, 2), 32)
-	w.each(func(p *person) error { return p.connect(s.clients) })
-	w.each(func(p *person) error { return p.sync(true) })
-	w.each(func(p *person) error { return p.talkOn() })
-	w.await(50, s)
+	w := e2etest.NewWorld(t, random(t).Uint64())
+	w.Populate(s.register(t, 2), 32)
+	w.Each(func(p *e2etest.Person) error { return p.Connect(s.clients) })
+	w.Each(func(p *e2etest.Person) error { return p.Sync(true) })
+	w.Each(func(p *e2etest.Person) error { return p.TalkOn() })
+	w.Await(50, s)
 
 	ballast := fill(t, disk, leave)
 	reason := s.until(t, http.StatusServiceUnavailable)
 	t.Logf("not ready: %s", strings.TrimSpace(reason))
-	if _, err := s.out.find(words...); err != nil {
+	if _, err := s.out.Find(words...); err != nil {
 		t.Error(err)
 	}
 	// What was on its way when the disk filled may still be told; after that, nothing.
-	before := w.stalled(t)
-	if w.inFlight() == 0 {
+	before := w.Stalled(t)
+	if w.InFlight() == 0 {
 		t.Error("nothing was in flight while the disk was full")
 	}
 	if status, text := s.ready(t); status != http.StatusServiceUnavailable {
 		t.Errorf("/readyz became %d %s though the disk is full", status, text)
 	}
-	if now := w.ackedSoFar(); now != before {
+	if now := w.AckedSoFar(); now != before {
 		t.Errorf("%d sends were acked on a full disk", now-before)
 	}
 
@@ -108,52 +110,25 @@ func starved(t *testing.T, disk string, s *server, leave uint64, words ...string
 		t.Fatal(err)
 	}
 	s.until(t, http.StatusOK)
-	w.revive(t, s)
-	w.await(50, s)
-	w.quiet(s)
-	w.settle()
-	w.audit()
-	for _, p := range w.people {
-		p.leave()
+	revive(t, w, s)
+	w.Await(50, s)
+	w.Quiet(s)
+	w.Settle()
+	w.Audit()
+	for _, p := range w.People {
+		p.Leave()
 	}
-}
-
-// stalled waits until no ack has come for a second, and returns how many there are.
-func (w *world) stalled(t *testing.T) int {
-	t.Helper()
-	still := time.NewTicker(time.Second)
-	defer still.Stop()
-	limit := time.After(patience)
-	before := w.ackedSoFar()
-	for {
-		select {
-		case <-still.C:
-			now := w.ackedSoFar()
-			if now == before {
-				return now
-			}
-			before = now
-		case <-limit:
-			t.Fatal("acks go on and on though the disk is full")
-		}
-	}
-}
-
-func (w *world) ackedSoFar() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.acked
 }
 
 // revive logs those in again whose connection has ended, as clients do; what they
 // had in flight goes out again.
-func (w *world) revive(t *testing.T, s *server) {
+func revive(t *testing.T, w *e2etest.World, s *server) {
 	t.Helper()
-	for _, p := range w.people {
+	for _, p := range w.People {
 		select {
-		case <-p.session.done:
-			p.leave()
-			if err := errors.Join(p.connect(s.clients), p.sync(false), p.talkOn()); err != nil {
+		case <-p.Session.Done:
+			p.Leave()
+			if err := errors.Join(p.Connect(s.clients), p.Sync(false), p.TalkOn()); err != nil {
 				t.Fatal(err)
 			}
 		default:
@@ -187,33 +162,33 @@ func TestDiskFullThenKilled(t *testing.T) {
 	disk := smallDisk(t, "96m")
 	data := filepath.Join(disk, "data")
 	s := start(t, data, "--min-free", "1")
-	w := newWorld(t, random(t).Uint64())
-	w.populate(s.register(t, 2), 32)
-	w.each(func(p *person) error { return p.connect(s.clients) })
-	w.each(func(p *person) error { return p.sync(true) })
-	w.each(func(p *person) error { return p.talkOn() })
-	w.await(50, s)
+	w := e2etest.NewWorld(t, random(t).Uint64())
+	w.Populate(s.register(t, 2), 32)
+	w.Each(func(p *e2etest.Person) error { return p.Connect(s.clients) })
+	w.Each(func(p *e2etest.Person) error { return p.Sync(true) })
+	w.Each(func(p *e2etest.Person) error { return p.TalkOn() })
+	w.Await(50, s)
 	ballast := fill(t, disk, 0)
 	s.until(t, http.StatusServiceUnavailable)
 	s.kill()
-	for _, p := range w.people {
-		p.leave()
+	for _, p := range w.People {
+		p.Leave()
 	}
-	w.check()
+	w.Check()
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
 
 	s = start(t, data, "--min-free", "1")
-	w.each(func(p *person) error { return p.connect(s.clients) })
-	w.each(func(p *person) error { return p.sync(true) })
-	w.each(func(p *person) error { return p.talkOn() })
-	w.await(50, s)
-	w.quiet(s)
-	w.settle()
-	w.audit()
-	for _, p := range w.people {
-		p.leave()
+	w.Each(func(p *e2etest.Person) error { return p.Connect(s.clients) })
+	w.Each(func(p *e2etest.Person) error { return p.Sync(true) })
+	w.Each(func(p *e2etest.Person) error { return p.TalkOn() })
+	w.Await(50, s)
+	w.Quiet(s)
+	w.Settle()
+	w.Audit()
+	for _, p := range w.People {
+		p.Leave()
 	}
 	s.stop(t)
 	verify(t, data)
@@ -233,16 +208,16 @@ func TestReadOnlyDataDir(t *testing.T) {
 	s = launch(t, nil, data)
 	select {
 	case <-s.gone:
-	case <-time.After(patience):
-		t.Fatalf("still there after %v on a read-only directory:\n%s", patience, s.out.tail())
+	case <-time.After(e2etest.Patience):
+		t.Fatalf("still there after %v on a read-only directory:\n%s", e2etest.Patience, s.out.Tail())
 	}
 	if s.err == nil {
 		t.Error("ended without an error on a read-only directory")
 	}
-	if s.out.count("ready", "clients=") > 0 {
+	if s.out.Count("ready", "clients=") > 0 {
 		t.Error("said it was ready on a read-only directory")
 	}
-	if s.out.count("read-only") == 0 || s.out.count(data) == 0 {
-		t.Errorf("the error does not name the directory and what is wrong with it:\n%s", s.out.tail())
+	if s.out.Count("read-only") == 0 || s.out.Count(data) == 0 {
+		t.Errorf("the error does not name the directory and what is wrong with it:\n%s", s.out.Tail())
 	}
 }

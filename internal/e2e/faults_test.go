@@ -8,36 +8,22 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
+	"godwit/internal/e2e/e2etest"
 	"godwit/schema/event"
 	"godwit/schema/frame"
 	"godwit/schema/query"
 )
 
 // crowd is people on the edges of a rig, who talk all the time.
-func crowd(t *testing.T, r *rig, window int, edges ...*edge) *world {
+func crowd(t *testing.T, r *e2etest.Rig, window int, edges ...*e2etest.Edge) *e2etest.World {
 	t.Helper()
-	w := newWorld(t, random(t).Uint64())
-	ids := edges[0].register(t, 6)
-	w.populate(ids, window)
-	w.phones(ids, 3)
-	w.everywhere(edges...)
-	w.await(200, nil)
+	w := e2etest.NewWorld(t, random(t).Uint64())
+	ids := edges[0].Register(t, 6)
+	w.Populate(ids, window)
+	w.Phones(ids, 3)
+	w.Everywhere(edges...)
+	w.Await(200, nil)
 	return w
-}
-
-// finish stops the writing and holds everything against the model.
-func (w *world) finish() {
-	w.t.Helper()
-	w.quiet(nil)
-	w.settle()
-	w.audit()
-	for _, p := range w.people {
-		p.leave()
-	}
-	w.t.Logf("%d acked, %d pushed, %d sent again", w.acked, w.pushes, w.repeats)
 }
 
 // lasting runs f at every tick until the duration of the load has passed.
@@ -88,69 +74,69 @@ func (d *dice) oneIn(n int) bool {
 // TestFramesDropped loses frames at random: outcomes and deliveries, to both nodes.
 func TestFramesDropped(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	o := r.owner("owner")
-	a, b := r.edge("a"), r.edge("b")
+	r := e2etest.NewRig(t)
+	o := r.Owner("owner")
+	a, b := r.Edge("a"), r.Edge("b")
 	w := crowd(t, r, 8, a, b)
 	d := &dice{rnd: random(t)}
-	o.losing(func(event.ID, *frame.Frame) bool { return d.oneIn(20) })
-	lasting(50*time.Millisecond, func() { w.check() })
-	r.eventually("20 frames were lost", func() bool { return o.dropped.Load() >= 20 })
-	w.await(50, nil)
-	w.finish()
-	t.Logf("%d of %d frames were lost", o.dropped.Load(), o.sent.Load())
+	o.Losing(func(event.ID, *frame.Frame) bool { return d.oneIn(20) })
+	lasting(50*time.Millisecond, func() { w.Check() })
+	r.Eventually("20 frames were lost", func() bool { return o.Dropped.Load() >= 20 })
+	w.Await(50, nil)
+	w.Finish()
+	t.Logf("%d of %d frames were lost", o.Dropped.Load(), o.Sent.Load())
 }
 
 // TestLastFrameBeforeSilence loses a frame after which nothing more happens: the
 // message must come all the same, and so must the sender's ack.
 func TestLastFrameBeforeSilence(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	o := r.owner("owner")
-	a, b := r.edge("a"), r.edge("b")
-	ids := a.register(t, 2)
-	got := make(chan packet, 16)
-	from, err := open(a.addr, name(0), deviceWindows, func(packet) {})
+	r := e2etest.NewRig(t)
+	o := r.Owner("owner")
+	a, b := r.Edge("a"), r.Edge("b")
+	ids := a.Register(t, 2)
+	got := make(chan e2etest.Packet, 16)
+	from, err := e2etest.Open(a.Addr, e2etest.Name(0), e2etest.DeviceWindows, func(e2etest.Packet) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer from.close()
-	to, err := open(b.addr, name(1), deviceWindows, func(p packet) {
-		if p.command == cmdMessage {
+	defer from.End()
+	to, err := e2etest.Open(b.Addr, e2etest.Name(1), e2etest.DeviceWindows, func(p e2etest.Packet) {
+		if p.Command == e2etest.CmdMessage {
 			got <- p
 		}
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer to.close()
-	if id, err := from.say(ids[1], "first"); err != nil || id != 1 {
+	defer to.End()
+	if id, err := from.Say(ids[1], "first"); err != nil || id != 1 {
 		t.Fatalf("id %d, %v", id, err)
 	}
 	<-got
-	for i, at := range []*edge{b, a, b, a} {
+	for i, at := range []*e2etest.Edge{b, a, b, a} {
 		var once sync.Once
-		life := at.node.Life()
-		before := o.dropped.Load()
-		o.losing(func(to event.ID, f *frame.Frame) (lose bool) {
+		life := at.Node.Life()
+		before := o.Dropped.Load()
+		o.Losing(func(to event.ID, f *frame.Frame) (lose bool) {
 			if to == life && f.Stream >= uint32(event.Conversation0) && len(f.Deliveries)+len(f.Outcomes) > 0 {
 				once.Do(func() { lose = true })
 			}
 			return lose
 		})
 		want := uint32(i + 2)
-		if id, err := from.say(ids[1], "before a silence"+string(rune('0'+i))); err != nil || id != want {
+		if id, err := from.Say(ids[1], "before a silence"+string(rune('0'+i))); err != nil || id != want {
 			t.Fatalf("message %d has id %d: %v", want, id, err)
 		}
 		select {
 		case p := <-got:
-			if p.body.Num(3) != want {
-				t.Errorf("id %d was pushed, waited for %d", p.body.Num(3), want)
+			if p.Body.Num(3) != want {
+				t.Errorf("id %d was pushed, waited for %d", p.Body.Num(3), want)
 			}
-		case <-time.After(patience):
+		case <-time.After(e2etest.Patience):
 			t.Fatalf("message %d never came", want)
 		}
-		if n := o.dropped.Load() - before; n != 1 {
+		if n := o.Dropped.Load() - before; n != 1 {
 			t.Errorf("message %d: %d frames were lost, it should be one", want, n)
 		}
 	}
@@ -163,83 +149,62 @@ func TestLastFrameBeforeSilence(t *testing.T) {
 // without; another takes over.
 func TestOwnerChange(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	first := r.owner("first")
-	a, b := r.edge("a"), r.edge("b")
+	r := e2etest.NewRig(t)
+	first := r.Owner("first")
+	a, b := r.Edge("a"), r.Edge("b")
 	w := crowd(t, r, 8, a, b)
-	second := r.owner("second")
-	w.await(50, nil)
-	first.stop()
-	w.await(200, nil)
-	third := r.owner("third")
-	w.await(50, nil)
-	second.link.sever(true)
-	w.await(200, nil)
-	w.finish()
-	terms, _ := r.frames.counts()
-	t.Logf("%d changes of term; frames of each owner: %d, %d, %d", terms, first.sent.Load(), second.sent.Load(), third.sent.Load())
-	if terms < rigPartitions || second.sent.Load() == 0 || third.sent.Load() == 0 {
+	second := r.Owner("second")
+	w.Await(50, nil)
+	first.Stop()
+	w.Await(200, nil)
+	third := r.Owner("third")
+	w.Await(50, nil)
+	second.Link.Sever(true)
+	w.Await(200, nil)
+	w.Finish()
+	terms, _ := r.Frames.Counts()
+	t.Logf("%d changes of term; frames of each owner: %d, %d, %d", terms, first.Sent.Load(), second.Sent.Load(), third.Sent.Load())
+	if terms < e2etest.RigPartitions || second.Sent.Load() == 0 || third.Sent.Load() == 0 {
 		t.Error("the owner has not changed twice")
 	}
 }
 
-// TestTwoOwners takes leases away from owners that do not notice at once, so that
-// two fan out one stream at the same time.
+// TestTwoOwners holds the links of an owner until another has its leases. When they are
+// let go it does not know, so that two fan out one stream at the same time.
 func TestTwoOwners(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.owner("first")
-	r.owner("second")
-	a, b := r.edge("a"), r.edge("b")
+	r := e2etest.NewRig(t)
+	owners := []*e2etest.Owning{r.Owner("first"), r.Owner("second")}
+	a, b := r.Edge("a"), r.Edge("b")
 	w := crowd(t, r, 8, a, b)
-	nc, err := nats.Connect(r.nats.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leases, err := js.Stream(t.Context(), "KV_leases")
-	if err != nil {
-		t.Fatal(err)
-	}
-	phones := w.people[6:]
-	taken, both := 0, time.Now().Add(patience)
-	for _, stale := r.frames.counts(); stale == 0 && time.Now().Before(both) || taken == 0; _, stale = r.frames.counts() {
-		ticks := 0
-		lasting(20*time.Millisecond, func() {
-			// Phones leave before and come back at different moments after: then they are
-			// attached at one of the two, and the other knows nothing of them.
-			ticks++
-			switch at := ticks % 40; {
-			case at == 1:
-				if err := leases.Purge(t.Context()); err != nil {
-					t.Error(err)
-				}
-				taken++
-			case at == 35:
-				for _, p := range phones {
-					p.leave()
-				}
-			case at >= 10 && at < 30 && at%10 == 0 && ticks > 40:
-				for i := at/10 - 1; i < len(phones); i += 2 {
-					if err := errors.Join(phones[i].connect(phones[i].at), phones[i].sync(false)); err != nil {
-						t.Error(err)
-					}
-				}
+	phones := w.People[6:]
+	join := func(some []*e2etest.Person) {
+		for _, p := range some {
+			if err := errors.Join(p.Connect(p.At), p.Sync(false)); err != nil {
+				t.Fatal(err)
 			}
-			w.check()
-		})
+		}
 	}
-	if err := w.returned(); err != nil {
-		t.Fatal(err)
+	held, end := 0, time.Now().Add(*flagDuration)
+	for _, stale := r.Frames.Counts(); held == 0 || time.Now().Before(end) || stale == 0 && held < 20; _, stale = r.Frames.Counts() {
+		// Phones leave before and come back at different moments after: then they are
+		// attached at one of the two, and the other knows nothing of them.
+		for _, p := range phones {
+			p.Leave()
+		}
+		o := r.Foremost(owners...)
+		o.Link.Hold()
+		held++
+		r.Supplanted(o)
+		join(phones[:1])
+		w.Await(50, nil)
+		o.Link.Mend()
+		join(phones[1:])
+		w.Await(100, nil)
 	}
-	w.await(50, nil)
-	w.finish()
-	terms, stale := r.frames.counts()
-	t.Logf("leases were taken away %d times; %d changes of term, %d frames of an owner that was none any more", taken, terms, stale)
+	w.Finish()
+	terms, stale := r.Frames.Counts()
+	t.Logf("an owner was held %d times; %d changes of term, %d frames of an owner that was none any more", held, terms, stale)
 	if terms == 0 || stale == 0 {
 		t.Errorf("two owners never fanned out at once")
 	}
@@ -249,50 +214,50 @@ func TestTwoOwners(t *testing.T) {
 // so long that it is declared lost and begins a new life.
 func TestNodeCutOff(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.owner("owner")
-	a, b := r.edge("a"), r.edge("b")
+	r := e2etest.NewRig(t)
+	r.Owner("owner")
+	a, b := r.Edge("a"), r.Edge("b")
 	w := crowd(t, r, 1, a, b) // it takes half a minute
 
-	life := b.node.Life()
-	b.link.sever(false)
-	r.eventually("the node rests", func() bool {
-		return r.lines.count("node does not hear itself") == 1
+	life := b.Node.Life()
+	b.Link.Sever(false)
+	r.Eventually("the node rests", func() bool {
+		return r.Lines.Count("node does not hear itself") == 1
 	})
-	w.await(100, nil) // the others go on
-	b.link.mend()
-	r.eventually("the node works again", func() bool { return b.node.Ready() == nil })
-	if b.node.Life() != life {
+	w.Await(100, nil) // the others go on
+	b.Link.Mend()
+	r.Eventually("the node works again", func() bool { return b.Node.Ready() == nil })
+	if b.Node.Life() != life {
 		t.Error("a short cut ended the node's life")
 	}
-	for _, p := range w.people {
+	for _, p := range w.People {
 		select {
-		case <-p.session.done:
-			t.Errorf("%s lost the connection in a short cut: %v", p.name, p.session.err)
+		case <-p.Session.Done:
+			t.Errorf("%s lost the connection in a short cut: %v", p.Name, p.Session.Err)
 		default:
 		}
 	}
-	w.await(100, nil)
+	w.Await(100, nil)
 
-	b.link.sever(false)
-	r.eventually("the node is declared lost", func() bool {
-		ans, err := a.node.Ask(t.Context(), &query.Request{Body: &query.Request_Lives{Lives: &query.Lives{}}})
+	b.Link.Sever(false)
+	r.Eventually("the node is declared lost", func() bool {
+		ans, err := a.Node.Ask(t.Context(), &query.Request{Body: &query.Request_Lives{Lives: &query.Lives{}}})
 		return err == nil && !slices.ContainsFunc(ans.GetLives().GetLives(), func(l *query.Life) bool { return event.ToID(l.Life) == life })
 	})
-	w.await(100, nil)
-	b.link.mend()
-	r.eventually("the node has a new life", func() bool { return b.node.Life() != life && b.node.Ready() == nil })
-	for _, p := range w.people {
-		if p.at == b.addr {
-			<-p.session.done
+	w.Await(100, nil)
+	b.Link.Mend()
+	r.Eventually("the node has a new life", func() bool { return b.Node.Life() != life && b.Node.Ready() == nil })
+	for _, p := range w.People {
+		if p.At == b.Addr {
+			<-p.Session.Done
 		}
 	}
-	if err := w.returned(); err != nil {
+	if err := w.Returned(); err != nil {
 		t.Fatal(err)
 	}
-	w.await(200, nil)
-	w.finish()
-	if r.lines.count("declaring its life lost") == 0 {
+	w.Await(200, nil)
+	w.Finish()
+	if r.Lines.Count("declaring its life lost") == 0 {
 		t.Error("nobody declared the node lost")
 	}
 }
@@ -301,21 +266,21 @@ func TestNodeCutOff(t *testing.T) {
 // that anybody would notice for long.
 func TestConnectionsCut(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	o := r.owner("owner")
-	a, b := r.edge("a"), r.edge("b")
+	r := e2etest.NewRig(t)
+	o := r.Owner("owner")
+	a, b := r.Edge("a"), r.Edge("b")
 	w := crowd(t, r, 8, a, b)
 	rnd := random(t)
 	cuts := 0
 	lasting(200*time.Millisecond, func() {
-		l := anyOf(rnd, []*link{o.link, a.link, b.link})
-		l.sever(false)
-		l.mend()
+		l := e2etest.AnyOf(rnd, []e2etest.Links{o.Link, a.Link, b.Link})
+		l.Sever(false)
+		l.Mend()
 		cuts++
-		w.check()
+		w.Check()
 	})
-	w.await(50, nil)
-	w.finish()
+	w.Await(50, nil)
+	w.Finish()
 	if cuts == 0 {
 		t.Error("nothing was cut")
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"godwit/bus"
+	"godwit/internal/e2e/e2etest"
 	imbase "godwit/schema/client/basedefine"
 	imgroup "godwit/schema/client/group"
 	"godwit/schema/event"
@@ -26,16 +27,16 @@ func TestAnyInterleaving(t *testing.T) {
 
 func anyInterleaving(t *testing.T, lost int) {
 	t.Parallel()
-	r := newRig(t)
-	o := r.owner("owner")
-	edges := []*edge{r.edge("a"), r.edge("b")}
-	ids := edges[0].register(t, 8)
+	r := e2etest.NewRig(t)
+	o := r.Owner("owner")
+	edges := []*e2etest.Edge{r.Edge("a"), r.Edge("b")}
+	ids := edges[0].Register(t, 8)
 	rnd := random(t)
 	c := newCompany(t, rnd.Uint64())
 	c.where = func() map[event.Stream]uint64 {
 		at := map[event.Stream]uint64{}
-		for _, s := range o.bus.Streams() {
-			n, err := o.bus.LastSequence(t.Context(), s)
+		for _, s := range o.Bus.Streams() {
+			n, err := o.Bus.LastSequence(t.Context(), s)
 			if err != nil {
 				t.Error(err)
 			}
@@ -44,28 +45,28 @@ func anyInterleaving(t *testing.T, lost int) {
 		return at
 	}
 	for i, id := range ids {
-		c.add(id, name(i), deviceWindows, edges[i%2].addr)
+		c.add(id, e2etest.Name(i), e2etest.DeviceWindows, edges[i%2].Addr)
 		if i%2 == 0 {
-			c.add(id, name(i), deviceAndroid, edges[(i/2)%2].addr)
+			c.add(id, e2etest.Name(i), e2etest.DeviceAndroid, edges[(i/2)%2].Addr)
 		}
 	}
 	c.begin(4)
 	if lost > 0 {
 		d := &dice{rnd: rnd}
-		o.losing(func(_ event.ID, f *frame.Frame) bool { return d.stretch(f.Stream, lost) })
+		o.Losing(func(_ event.ID, f *frame.Frame) bool { return d.stretch(f.Stream, lost) })
 	}
 	for range max(1, *flagRounds/20) {
 		c.act(8*time.Millisecond, func() { time.Sleep(3 * *flagDuration / 2) })
 		if lost > 0 {
-			r.eventually("frames were lost", func() bool { return o.dropped.Load() > 20 })
+			r.Eventually("frames were lost", func() bool { return o.Dropped.Load() > 20 })
 		}
-		o.losing(nil)
+		o.Losing(nil)
 		c.quiet()
 		said := c.record()
-		h := readHistory(t, o.bus)
+		h := readHistory(t, o.Bus)
 		said.against(h)
 		c.compare(h)
-		for _, s := range o.bus.Streams() {
+		for _, s := range o.Bus.Streams() {
 			replayed(t, o, s)
 		}
 	}
@@ -80,21 +81,21 @@ func anyInterleaving(t *testing.T, lost int) {
 // made, one after the other, and told to everybody once.
 func TestChangesAtOnce(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	o := r.owner("owner")
+	r := e2etest.NewRig(t)
+	o := r.Owner("owner")
 	var appends atomic.Int64
-	r.hooks = &bus.Hooks{Sending: func(s event.Stream, _ uint64, attempt int) {
+	r.Hooks = &bus.Hooks{Sending: func(s event.Stream, _ uint64, attempt int) {
 		if s.IsConversation() && attempt == 1 {
 			appends.Add(1)
 		}
 	}}
-	edges := []*edge{r.edge("a"), r.edge("b")}
-	ids := edges[0].register(t, 16)
+	edges := []*e2etest.Edge{r.Edge("a"), r.Edge("b")}
+	ids := edges[0].Register(t, 16)
 	c := newCompany(t, random(t).Uint64())
 	for i, id := range ids {
-		c.add(id, name(i), deviceWindows, edges[i%2].addr)
+		c.add(id, e2etest.Name(i), e2etest.DeviceWindows, edges[i%2].Addr)
 	}
-	c.add(ids[0], name(0), deviceAndroid, edges[1].addr)
+	c.add(ids[0], e2etest.Name(0), e2etest.DeviceAndroid, edges[1].Addr)
 	c.begin(0)
 	pc, phone := c.devices[0].visit, c.devices[16].visit
 	pc.found(ids[1:8])
@@ -151,7 +152,7 @@ func TestChangesAtOnce(t *testing.T) {
 
 	c.quiet()
 	said := c.record()
-	h := readHistory(t, o.bus)
+	h := readHistory(t, o.Bus)
 	said.against(h)
 	c.compare(h)
 	made := len(h.dialogs[event.Group(g)].changes)
@@ -160,7 +161,7 @@ func TestChangesAtOnce(t *testing.T) {
 	} else {
 		t.Logf("%d changes, %d tries came second", made, lost)
 	}
-	replayed(t, o, event.Group(g).Stream(rigPartitions))
+	replayed(t, o, event.Group(g).Stream(e2etest.RigPartitions))
 	for _, d := range c.devices {
 		d.visit.leave()
 	}

@@ -14,33 +14,34 @@ import (
 	"testing"
 	"time"
 
+	"godwit/internal/e2e/e2etest"
 	"godwit/schema/pdu/pdutest"
 )
 
 // pair is two well-behaved people who talk all the time while others misbehave.
 type pair struct {
-	*world
+	*e2etest.World
 	s *server
 }
 
 func talking(t *testing.T, s *server) *pair {
 	t.Helper()
-	w := newWorld(t, random(t).Uint64())
-	w.populate(s.register(t, 4)[:2], 4)
-	w.each(func(p *person) error { return p.connect(s.clients) })
-	w.each(func(p *person) error { return p.sync(true) })
-	w.each(func(p *person) error { return p.talkOn() })
-	w.await(10, s)
+	w := e2etest.NewWorld(t, random(t).Uint64())
+	w.Populate(s.register(t, 4)[:2], 4)
+	w.Each(func(p *e2etest.Person) error { return p.Connect(s.clients) })
+	w.Each(func(p *e2etest.Person) error { return p.Sync(true) })
+	w.Each(func(p *e2etest.Person) error { return p.TalkOn() })
+	w.Await(10, s)
 	return &pair{w, s}
 }
 
 // unharmed demands that the two have gone on, and lost nothing.
 func (p *pair) unharmed(t *testing.T) {
 	t.Helper()
-	p.await(20, p.s)
-	p.quiet(p.s)
-	p.settle()
-	p.audit()
+	p.Await(20, p.s)
+	p.Quiet(p.s)
+	p.Settle()
+	p.Audit()
 }
 
 // memoryBound is what the server may hold beside a normal load, whatever clients do.
@@ -119,25 +120,25 @@ func TestHostileClients(t *testing.T) {
 // the case says. Several cases may use the same person: phones of u3 and u4 kick each
 // other, so each case after login has a name that nothing else uses at the time.
 func malformed(addr string, i int, c pdutest.Case) error {
-	conn, err := dial(addr)
+	conn, err := e2etest.Dial(addr)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(e2etest.Patience)); err != nil {
 		return err
 	}
 	if c.AfterLogin {
 		unlock := locked(i)
 		defer unlock()
-		who, device := name(2+i%2), deviceWindows
+		who, device := e2etest.Name(2+i%2), e2etest.DeviceWindows
 		if i%4 > 1 {
-			device = deviceAndroid
+			device = e2etest.DeviceAndroid
 		}
-		if _, err := conn.login(who, device); err != nil {
+		if _, err := conn.Login(who, device); err != nil {
 			return err
 		}
-		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		if err := conn.SetDeadline(time.Now().Add(e2etest.Patience)); err != nil {
 			return err
 		}
 	}
@@ -178,37 +179,37 @@ func locked(i int) (unlock func()) {
 }
 
 // readRest reads to the end, and leaves out notices that a session may be sent.
-func readRest(c *conn) ([]byte, error) {
+func readRest(c *e2etest.Conn) ([]byte, error) {
 	var rest []byte
 	for {
-		p, err := c.next()
+		p, err := c.Next()
 		switch {
 		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 			return rest, nil
 		case err != nil:
 			return rest, err
-		case p.command == cmdStatus || p.command == cmdDesktop:
+		case p.Command == e2etest.CmdStatus || p.Command == e2etest.CmdDesktop:
 		default:
-			rest = append(rest, byte(p.command>>8), byte(p.command))
+			rest = append(rest, byte(p.Command>>8), byte(p.Command))
 		}
 	}
 }
 
 // alive demands that a heartbeat is the next thing that is answered.
-func alive(c *conn) error {
+func alive(c *e2etest.Conn) error {
 	if _, err := c.Write(pdutest.Heartbeat); err != nil {
 		return err
 	}
 	for {
-		p, err := c.next()
+		p, err := c.Next()
 		switch {
 		case err != nil:
 			return fmt.Errorf("heartbeat was not answered: %w", err)
-		case p.command == cmdHeartbeat:
+		case p.Command == e2etest.CmdHeartbeat:
 			return nil
-		case p.command == cmdStatus || p.command == cmdDesktop:
+		case p.Command == e2etest.CmdStatus || p.Command == e2etest.CmdDesktop:
 		default:
-			return fmt.Errorf("was answered with %#04x", p.command)
+			return fmt.Errorf("was answered with %#04x", p.Command)
 		}
 	}
 }
@@ -216,53 +217,53 @@ func alive(c *conn) error {
 // refusedBeforeLogin demands that a command of a logged-in client comes to nothing:
 // no answer, whether the connection is then closed or goes on.
 func refusedBeforeLogin(addr string, command uint16, body []byte) error {
-	c, err := dial(addr)
+	c, err := e2etest.Dial(addr)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(e2etest.Patience)); err != nil {
 		return err
 	}
-	if err := c.send(command, 7, body); err != nil {
+	if err := c.Send(command, 7, body); err != nil {
 		return err
 	}
 	if _, err := c.Write(pdutest.Heartbeat); err != nil {
 		return nil // closed
 	}
-	p, err := c.next()
-	if err != nil || p.command == cmdHeartbeat {
+	p, err := c.Next()
+	if err != nil || p.Command == e2etest.CmdHeartbeat {
 		return nil
 	}
-	return fmt.Errorf("was answered with %#04x", p.command)
+	return fmt.Errorf("was answered with %#04x", p.Command)
 }
 
 // neverReads has a logged-in client ask for more than it takes.
 func neverReads(t *testing.T, s *server) {
 	t.Helper()
-	c, err := dial(s.clients)
+	c, err := e2etest.Dial(s.clients)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	user, err := c.login(name(2), deviceWindows)
+	user, err := c.Login(e2etest.Name(2), e2etest.DeviceWindows)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// Some history that is worth asking for.
-	writer, err := open(s.clients, name(3), deviceWindows, func(packet) {})
+	writer, err := e2etest.Open(s.clients, e2etest.Name(3), e2etest.DeviceWindows, func(e2etest.Packet) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer writer.close()
+	defer writer.End()
 	for range 20 {
-		if _, err := writer.say(user, string(bytes.Repeat([]byte("y"), 2000))); err != nil {
+		if _, err := writer.Say(user, string(bytes.Repeat([]byte("y"), 2000))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// The server stops to read, or closes: either way this ends, once the buffers of the
 	// system between the two are full.
-	requests := bytes.Repeat(pdu(cmdHistory, 9, body(user, 1, writer.user, 0, 100)), 1000)
+	requests := bytes.Repeat(e2etest.Pdu(e2etest.CmdHistory, 9, e2etest.Body(user, 1, writer.User, 0, 100)), 1000)
 	const most = 64 << 20
 	for asked := 0; asked < most; {
 		if err := c.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
@@ -281,24 +282,24 @@ func neverReads(t *testing.T, s *server) {
 func flood(t *testing.T, s *server) {
 	t.Helper()
 	acks := make(chan uint32, 1<<16)
-	a, err := open(s.clients, name(2), deviceWindows, func(p packet) {
-		if p.command == cmdAck {
-			acks <- p.body.Num(3)
+	a, err := e2etest.Open(s.clients, e2etest.Name(2), e2etest.DeviceWindows, func(p e2etest.Packet) {
+		if p.Command == e2etest.CmdAck {
+			acks <- p.Body.Num(3)
 		}
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.close()
-	b, err := open(s.clients, name(3), deviceWindows, func(packet) {})
+	defer a.End()
+	b, err := e2etest.Open(s.clients, e2etest.Name(3), e2etest.DeviceWindows, func(e2etest.Packet) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.close()
+	defer b.End()
 	const messages = 2500 // over the burst, so that its socket rests for a while
 	begin := time.Now()
 	for i := range messages {
-		if err := a.send(cmdMessage, uint16(i+1), body(a.user, b.user, 0, 0, 1, fmt.Sprint("flood ", i))); err != nil {
+		if err := a.Send(e2etest.CmdMessage, uint16(i+1), e2etest.Body(a.User, b.User, 0, 0, 1, fmt.Sprint("flood ", i))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -308,7 +309,7 @@ func flood(t *testing.T, s *server) {
 			if id != uint32(i+1) {
 				t.Fatalf("ack %d of the flood has id %d: something was dropped or turned round", i+1, id)
 			}
-		case <-time.After(patience):
+		case <-time.After(e2etest.Patience):
 			t.Fatalf("only %d of %d messages of a flood were acked", i, messages)
 		}
 	}
@@ -339,7 +340,7 @@ func silent(t *testing.T, p *pair) {
 		t.Logf("the limit of open files allows %d silent connections instead of %d", most, want)
 		want = most
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), e2etest.Patience)
 	defer cancel()
 	var all sync.WaitGroup
 	var open, closed atomic.Int64
@@ -371,7 +372,7 @@ func silent(t *testing.T, p *pair) {
 			c := conns[i][0]
 			every := time.NewTicker(time.Second)
 			defer every.Stop()
-			for _, b := range pdu(cmdLogin, 1, make([]byte, 100)) {
+			for _, b := range e2etest.Pdu(e2etest.CmdLogin, 1, make([]byte, 100)) {
 				if _, err := c.Write([]byte{b}); err != nil {
 					return // closed, as it should be
 				}
@@ -380,12 +381,12 @@ func silent(t *testing.T, p *pair) {
 			t.Errorf("a login of a byte a second was suffered for %v", time.Since(begin))
 		})
 	}
-	p.await(20, p.s) // while all of them are there
+	p.Await(20, p.s) // while all of them are there
 	p.bounded(t, fmt.Sprint(open.Load(), " silent connections"))
 	for i := range conns {
 		all.Go(func() {
 			for _, c := range conns[i] {
-				_ = c.SetReadDeadline(time.Now().Add(patience))
+				_ = c.SetReadDeadline(time.Now().Add(e2etest.Patience))
 				var b [1]byte
 				if _, err := c.Read(b[:]); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 					closed.Add(1)

@@ -8,6 +8,7 @@ import (
 
 	"godwit/bus"
 	"godwit/internal/datadir"
+	"godwit/internal/e2e/e2etest"
 )
 
 // TestKillNineWithGroups kills the server in the middle of all that people can do to
@@ -24,9 +25,9 @@ func TestKillNineWithGroups(t *testing.T) {
 	rnd := random(t)
 	c := newCompany(t, rnd.Uint64())
 	for i, id := range ids {
-		c.add(id, name(i), deviceWindows, s.clients)
+		c.add(id, e2etest.Name(i), e2etest.DeviceWindows, s.clients)
 		if i%2 == 0 {
-			c.add(id, name(i), deviceAndroid, s.clients)
+			c.add(id, e2etest.Name(i), e2etest.DeviceAndroid, s.clients)
 		}
 	}
 	var fixed struct {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"godwit/internal/e2e/e2etest"
 )
 
 // TestKillNine kills the server again and again under load, spoils its views while it
@@ -17,35 +19,35 @@ func TestKillNine(t *testing.T) {
 		old := filepath.Join(t.TempDir(), "views")
 		s := start(t, data, "--durability", durability)
 		rnd := random(t)
-		w := newWorld(t, rnd.Uint64())
+		w := e2etest.NewWorld(t, rnd.Uint64())
 		ids := s.register(t, 6)
-		w.populate(ids, 16)
-		w.phones(ids, 2)
+		w.Populate(ids, 16)
+		w.Phones(ids, 2)
 
 		inFlight, spoiled := 0, map[string]int{}
 		for round := range *flagRounds {
 			if round > 0 {
 				s = start(t, data, "--durability", durability)
 			}
-			w.each(func(p *person) error { return p.connect(s.clients) })
-			w.each(func(p *person) error { return p.sync(true) })
-			w.each(func(p *person) error { return p.talkOn() })
-			w.await(50+rnd.IntN(400), s)
+			w.Each(func(p *e2etest.Person) error { return p.Connect(s.clients) })
+			w.Each(func(p *e2etest.Person) error { return p.Sync(true) })
+			w.Each(func(p *e2etest.Person) error { return p.TalkOn() })
+			w.Await(50+rnd.IntN(400), s)
 
 			// One client comes back while the others go on.
-			p := anyOf(rnd, w.people)
-			p.leave()
-			if err := errors.Join(p.connect(s.clients), p.sync(false), p.talkOn()); err != nil {
+			p := e2etest.AnyOf(rnd, w.People)
+			p.Leave()
+			if err := errors.Join(p.Connect(s.clients), p.Sync(false), p.TalkOn()); err != nil {
 				t.Fatal(err)
 			}
-			w.await(50+rnd.IntN(200), s)
+			w.Await(50+rnd.IntN(200), s)
 
-			inFlight += w.inFlight()
+			inFlight += w.InFlight()
 			s.kill()
-			for _, p := range w.people {
-				p.leave()
+			for _, p := range w.People {
+				p.Leave()
 			}
-			w.check()
+			w.Check()
 			if round%5 == 4 {
 				verify(t, data)
 			}
@@ -58,27 +60,27 @@ func TestKillNine(t *testing.T) {
 		}
 
 		s = start(t, data, "--durability", durability)
-		w.each(func(p *person) error { return p.connect(s.clients) })
-		w.each(func(p *person) error { return p.sync(true) })
-		w.each(func(p *person) error { return p.talkOn() })
-		w.await(100, s)
+		w.Each(func(p *e2etest.Person) error { return p.Connect(s.clients) })
+		w.Each(func(p *e2etest.Person) error { return p.Sync(true) })
+		w.Each(func(p *e2etest.Person) error { return p.TalkOn() })
+		w.Await(100, s)
 		verify(t, data) // beside the running server
-		w.quiet(s)
-		w.settle()
-		w.audit()
-		for _, p := range w.people {
-			p.leave()
+		w.Quiet(s)
+		w.Settle()
+		w.Audit()
+		for _, p := range w.People {
+			p.Leave()
 		}
 		s.stop(t)
 		verify(t, data)
 
 		t.Logf("%d rounds: %d acked, %d in flight at the kills, %d sent again, of them %d stored before; %d pushes, %d reads; views spoiled: %v",
-			*flagRounds, w.acked, inFlight, w.repeats, w.late, w.pushes, w.reads, spoiled)
-		if inFlight == 0 || w.repeats == 0 {
+			*flagRounds, w.Acked, inFlight, w.Repeats, w.Late, w.Pushes, w.Reads, spoiled)
+		if inFlight == 0 || w.Repeats == 0 {
 			t.Errorf("nothing was in flight at the kills")
 		}
-		if *flagRounds >= 10 && (w.late == 0 || w.late == w.repeats) {
-			t.Errorf("of %d sends that were cut off %d had been stored: both kinds should have come up", w.repeats, w.late)
+		if *flagRounds >= 10 && (w.Late == 0 || w.Late == w.Repeats) {
+			t.Errorf("of %d sends that were cut off %d had been stored: both kinds should have come up", w.Repeats, w.Late)
 		}
 		for i := range min(*flagRounds, len(spoilers)) {
 			if kind := spoilers[i].kind; kind != "" && spoiled[kind] == 0 {
@@ -95,10 +97,10 @@ var spoilers = []struct {
 }{
 	{"", func(*testing.T, *rand.Rand, string, string) bool { return true }},
 	{"deleted", func(t *testing.T, rnd *rand.Rand, data, _ string) bool {
-		return remove(t, anyOf(rnd, views(t, data)))
+		return remove(t, e2etest.AnyOf(rnd, views(t, data)))
 	}},
 	{"truncated", func(t *testing.T, rnd *rand.Rand, data, _ string) bool {
-		file := anyOf(rnd, views(t, data))
+		file := e2etest.AnyOf(rnd, views(t, data))
 		info, err := os.Stat(file)
 		if err == nil {
 			err = os.Truncate(file, rnd.Int64N(info.Size()))
@@ -112,7 +114,7 @@ var spoilers = []struct {
 		if _, err := os.Stat(old); err != nil {
 			return false
 		}
-		file := anyOf(rnd, views(t, data))
+		file := e2etest.AnyOf(rnd, views(t, data))
 		from := filepath.Join(old, filepath.Base(file))
 		if _, err := os.Stat(from); err != nil {
 			return false
@@ -127,7 +129,7 @@ var spoilers = []struct {
 		return true
 	}},
 	{"scribbled over", func(t *testing.T, rnd *rand.Rand, data, _ string) bool {
-		f, err := os.OpenFile(anyOf(rnd, views(t, data)), os.O_WRONLY, 0)
+		f, err := os.OpenFile(e2etest.AnyOf(rnd, views(t, data)), os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,8 +153,6 @@ func spoil(t *testing.T, rnd *rand.Rand, data, old string, round int) (kind stri
 	}
 	return s.kind
 }
-
-func anyOf[T any](rnd *rand.Rand, of []T) T { return of[rnd.IntN(len(of))] }
 
 func remove(t *testing.T, file string) bool {
 	t.Helper()

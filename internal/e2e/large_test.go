@@ -17,10 +17,11 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"godwit/connector/delivery"
+	"godwit/internal/e2e/e2etest"
 	"godwit/schema/client"
-	imbase "godwit/schema/client/basedefine"
-	imgroup "godwit/schema/client/group"
-	immessage "godwit/schema/client/message"
+	"godwit/schema/client/basedefine"
+	"godwit/schema/client/group"
+	"godwit/schema/client/message"
 	"godwit/schema/event"
 )
 
@@ -54,7 +55,7 @@ func (s *server) metric(t *testing.T, name string) (sum float64) {
 
 // listener is a member of a large group who counts what he hears.
 type listener struct {
-	*session
+	*e2etest.Session
 	mu       sync.Mutex
 	messages map[uint32]int // of the group, by id
 	bodies   map[uint32]string
@@ -64,16 +65,16 @@ type listener struct {
 func listen(t *testing.T, addr, name string, group uint32) *listener {
 	l := &listener{messages: map[uint32]int{}, bodies: map[uint32]string{}}
 	var err error
-	l.session, err = open(addr, name, deviceWindows, func(p packet) {
+	l.Session, err = e2etest.Open(addr, name, e2etest.DeviceWindows, func(p e2etest.Packet) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		switch p.command {
-		case cmdMessage:
-			l.messages[p.body.Num(3)]++
-			l.bodies[p.body.Num(3)] = p.body.Text(6)
+		switch p.Command {
+		case e2etest.CmdMessage:
+			l.messages[p.Body.Num(3)]++
+			l.bodies[p.Body.Num(3)] = p.Body.Text(6)
 		case client.CmdGroupChangeMemberNotify:
 			m := new(imgroup.IMGroupChangeMemberNotify)
-			if err := proto.Unmarshal(p.raw, m); err != nil {
+			if err := proto.Unmarshal(p.Raw, m); err != nil {
 				t.Error(err)
 			}
 			if group == 0 || m.GetGroupId() == group {
@@ -98,7 +99,7 @@ func listenAll(t *testing.T, addr string, n int) []*listener {
 		logins.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			all[i] = listen(t, addr, name(i), 0)
+			all[i] = listen(t, addr, e2etest.Name(i), 0)
 		})
 	}
 	logins.Wait()
@@ -107,41 +108,19 @@ func listenAll(t *testing.T, addr string, n int) []*listener {
 	}
 	t.Cleanup(func() {
 		for _, l := range all {
-			l.close()
+			l.End()
 		}
 	})
 	return all
 }
 
-// request asks with a message of the schema.
-func (s *session) request(t *testing.T, command uint16, m, answer proto.Message) {
-	t.Helper()
-	b, err := client.Append(nil, m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = s.ask(command, b, func(p packet) { err = proto.Unmarshal(p.raw, answer) })
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// latest flushes what is pushed to the session, and gives the newest id of a group.
-func (s *session) latest(t *testing.T, group uint32) uint32 {
-	t.Helper()
-	a := new(immessage.IMGetLatestMsgIdRsp)
-	s.request(t, client.CmdGetLatestMsgIdReq, &immessage.IMGetLatestMsgIdReq{UserId: &s.user,
-		SessionType: imbase.SessionType_SESSION_TYPE_GROUP.Enum(), SessionId: &group}, a)
-	return a.GetLatestMsgId()
-}
-
 // write sends a text to a group and waits for its ack.
 func (l *listener) write(t *testing.T, group uint32, text string) {
 	t.Helper()
-	m := &immessage.IMMsgData{FromUserId: &l.user, ToSessionId: &group, MsgId: new(uint32(0)), CreateTime: new(uint32(0)),
+	m := &immessage.IMMsgData{FromUserId: &l.User, ToSessionId: &group, MsgId: new(uint32(0)), CreateTime: new(uint32(0)),
 		MsgType: imbase.MsgType_MSG_TYPE_GROUP_TEXT.Enum(), MsgData: []byte(text)}
 	a := new(immessage.IMMsgDataAck)
-	l.request(t, client.CmdMsgData, m, a)
+	l.Request(t, client.CmdMsgData, m, a)
 	if a.GetMsgId() == 0 {
 		t.Fatalf("%q got no id", text)
 	}
@@ -150,7 +129,7 @@ func (l *listener) write(t *testing.T, group uint32, text string) {
 func (l *listener) changeMembers(t *testing.T, kind imbase.GroupModifyType, group uint32, users ...uint32) {
 	t.Helper()
 	a := new(imgroup.IMGroupChangeMemberRsp)
-	l.request(t, client.CmdGroupChangeMemberReq, &imgroup.IMGroupChangeMemberReq{UserId: &l.user, ChangeType: &kind, GroupId: &group, MemberIdList: users}, a)
+	l.Request(t, client.CmdGroupChangeMemberReq, &imgroup.IMGroupChangeMemberReq{UserId: &l.User, ChangeType: &kind, GroupId: &group, MemberIdList: users}, a)
 	if a.GetResultCode() != 0 {
 		t.Fatalf("%v of %v is refused", kind, users)
 	}
@@ -168,7 +147,7 @@ func TestGroupOfTenThousand(t *testing.T) {
 	all := listenAll(t, s.clients, there)
 	ann := all[0]
 	made := new(imgroup.IMGroupCreateRsp)
-	ann.request(t, client.CmdGroupCreateReq, &imgroup.IMGroupCreateReq{UserId: &ann.user, GroupType: imbase.GroupType_GROUP_TYPE_TMP.Enum(),
+	ann.Request(t, client.CmdGroupCreateReq, &imgroup.IMGroupCreateReq{UserId: &ann.User, GroupType: imbase.GroupType_GROUP_TYPE_TMP.Enum(),
 		GroupName: new("all"), GroupAvatar: new(""), MemberIdList: ids[:people-10]}, made)
 	g := made.GetGroupId()
 	if g == 0 || len(made.GetUserIdList()) != people-10 {
@@ -177,19 +156,19 @@ func TestGroupOfTenThousand(t *testing.T) {
 
 	// A message is stored once, and delivered to each.
 	for _, l := range all {
-		if id := l.latest(t, g); id != 0 {
+		if id := l.Latest(t, g); id != 0 {
 			t.Fatalf("a new group has a message %d", id)
 		}
 	}
 	records, events, delivered := s.metric(t, "godwit_bus_records_total"), s.metric(t, "godwit_bus_events_total"), s.metric(t, "godwit_connector_deliveries_total")
 	ann.write(t, g, "hello all")
 	for i, l := range all {
-		if id := l.latest(t, g); id != 1 {
-			t.Fatalf("%s sees the id %d", name(i), id)
+		if id := l.Latest(t, g); id != 1 {
+			t.Fatalf("%s sees the id %d", e2etest.Name(i), id)
 		}
 		l.mu.Lock()
 		if want := min(i, 1); l.messages[1] != want || want == 1 && l.bodies[1] != "hello all" {
-			t.Errorf("%s was pushed message 1 %d times, %q", name(i), l.messages[1], l.bodies[1])
+			t.Errorf("%s was pushed message 1 %d times, %q", e2etest.Name(i), l.messages[1], l.bodies[1])
 		}
 		l.mu.Unlock()
 	}
@@ -199,7 +178,7 @@ func TestGroupOfTenThousand(t *testing.T) {
 
 	// Others are there who never read what they are sent, while members change.
 	for i := range deaf {
-		c, err := dial(s.clients)
+		c, err := e2etest.Dial(s.clients)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +186,7 @@ func TestGroupOfTenThousand(t *testing.T) {
 		if err := c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.login(name(there+i), deviceWindows); err != nil {
+		if _, err := c.Login(e2etest.Name(there+i), e2etest.DeviceWindows); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -232,14 +211,14 @@ func TestGroupOfTenThousand(t *testing.T) {
 	}
 	ann.changeMembers(t, imbase.GroupModifyType_GROUP_MODIFY_TYPE_ADD, g, ids[people-10:]...)
 	for i, l := range all {
-		l.latest(t, g)
+		l.Latest(t, g)
 		l.mu.Lock()
 		want := changes + 2 // and its making
 		if i == 0 {
 			want = 0
 		}
 		if len(l.notices) != want {
-			t.Errorf("%s heard of %d changes of members, should be %d", name(i), len(l.notices), want)
+			t.Errorf("%s heard of %d changes of members, should be %d", e2etest.Name(i), len(l.notices), want)
 		} else if want > 0 {
 			for n, m := range l.notices {
 				now := people - 10 + n%2
@@ -250,7 +229,7 @@ func TestGroupOfTenThousand(t *testing.T) {
 					now = people
 				}
 				if len(m.GetCurUserIdList()) != now {
-					t.Errorf("%s heard in notice %d of %d members, should be %d", name(i), n, len(m.GetCurUserIdList()), now)
+					t.Errorf("%s heard in notice %d of %d members, should be %d", e2etest.Name(i), n, len(m.GetCurUserIdList()), now)
 					break
 				}
 			}
@@ -267,29 +246,23 @@ func TestGroupOfTenThousand(t *testing.T) {
 
 	// Who is removed is told, and keeps nothing new.
 	bob := all[1]
-	ann.changeMembers(t, imbase.GroupModifyType_GROUP_MODIFY_TYPE_DEL, g, bob.user)
+	ann.changeMembers(t, imbase.GroupModifyType_GROUP_MODIFY_TYPE_DEL, g, bob.User)
 	ann.write(t, g, "not for bob")
-	if id := all[2].latest(t, g); id != 2 {
+	if id := all[2].Latest(t, g); id != 2 {
 		t.Errorf("the group has %d messages", id)
 	}
-	if id := bob.latest(t, g); id != 0 {
+	if id := bob.Latest(t, g); id != 0 {
 		t.Errorf("who was removed sees message %d", id)
 	}
 	bob.mu.Lock()
 	last := bob.notices[len(bob.notices)-1]
-	if bob.messages[2] != 0 || last.GetChangeType() != imbase.GroupModifyType_GROUP_MODIFY_TYPE_DEL || !slices.Equal(last.GetChgUserIdList(), []uint32{bob.user}) {
+	if bob.messages[2] != 0 || last.GetChangeType() != imbase.GroupModifyType_GROUP_MODIFY_TYPE_DEL || !slices.Equal(last.GetChgUserIdList(), []uint32{bob.User}) {
 		t.Errorf("who was removed was pushed message 2 %d times, and heard last of %v %v", bob.messages[2], last.GetChangeType(), last.GetChgUserIdList())
 	}
 	bob.mu.Unlock()
-	if list, err := bob.groupHistory(g); err != nil || list != 0 {
+	if list, err := bob.GroupHistory(g); err != nil || list != 0 {
 		t.Errorf("who was removed reads %d messages: %v", list, err)
 	}
-}
-
-// groupHistory counts what a session reads of a group.
-func (s *session) groupHistory(group uint32) (n int, err error) {
-	err = s.ask(cmdHistory, body(s.user, 2, group, 0, page), func(p packet) { n = len(p.body.Subs(5)) })
-	return n, err
 }
 
 // TestOneFrameForAGroup counts what the owner sends for a message to a group of 10,000 of
@@ -297,24 +270,24 @@ func (s *session) groupHistory(group uint32) (n int, err error) {
 func TestOneFrameForAGroup(t *testing.T) {
 	t.Parallel()
 	const there = 300
-	r := newRig(t)
+	r := e2etest.NewRig(t)
 	var mu sync.Mutex
 	var frames [][]byte
-	r.see = func(data []byte) {
+	r.See = func(data []byte) {
 		mu.Lock()
 		defer mu.Unlock()
 		frames = append(frames, bytes.Clone(data))
 	}
-	o := r.owner("owner")
-	e := r.edge("a")
-	ids := e.register(t, there)
+	o := r.Owner("owner")
+	e := r.Edge("a")
+	ids := e.Register(t, there)
 	members := slices.Clone(ids)
 	for u := slices.Max(ids) + 1; len(members) < 10_000; u++ {
 		members = append(members, u) // nobody has these numbers, or needs to
 	}
 	key := event.Group(1)
 	got := make(chan delivery.Result, 1)
-	if err := e.node.Append(key.Stream(rigPartitions), &event.Event{At: time.Now().UnixMilli(), Body: &event.Event_GroupCreated{GroupCreated: &event.GroupCreated{
+	if err := e.Node.Append(key.Stream(e2etest.RigPartitions), &event.Event{At: time.Now().UnixMilli(), Body: &event.Event_GroupCreated{GroupCreated: &event.GroupCreated{
 		Conversation: key[:], Type: event.GroupType_GROUP_TYPE_NORMAL, Name: "all", Members: members}}}, func(r delivery.Result) { got <- r }); err != nil {
 		t.Fatal(err)
 	}
@@ -323,15 +296,15 @@ func TestOneFrameForAGroup(t *testing.T) {
 		if res.Err != nil || res.ID != 1 {
 			t.Fatalf("the group came to %+v", res)
 		}
-	case <-time.After(patience):
+	case <-time.After(e2etest.Patience):
 		t.Fatal("no outcome")
 	}
-	all := listenAll(t, e.addr, there)
+	all := listenAll(t, e.Addr, there)
 	for _, l := range all {
-		l.latest(t, 1)
+		l.Latest(t, 1)
 	}
 	stored := func() uint64 {
-		n, err := o.bus.LastSequence(t.Context(), key.Stream(rigPartitions))
+		n, err := o.Bus.LastSequence(t.Context(), key.Stream(e2etest.RigPartitions))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -341,10 +314,10 @@ func TestOneFrameForAGroup(t *testing.T) {
 	text := fmt.Sprint("once upon a time ", strings.Repeat("x", 1000))
 	all[0].write(t, 1, text)
 	for i, l := range all {
-		l.latest(t, 1)
+		l.Latest(t, 1)
 		l.mu.Lock()
 		if n := l.messages[1]; n != min(i, 1) {
-			t.Errorf("%s was pushed the message %d times", name(i), n)
+			t.Errorf("%s was pushed the message %d times", e2etest.Name(i), n)
 		}
 		l.mu.Unlock()
 	}

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"godwit/internal/e2e/e2etest"
 	"godwit/projections/owner"
 	"godwit/schema/event"
 	"godwit/schema/query"
@@ -17,7 +18,7 @@ import (
 // contender is one login of the contested device class.
 type contender struct {
 	tag    string
-	conn   *conn
+	conn   *e2etest.Conn
 	in     atomic.Bool // was let in
 	kicked atomic.Bool // was told so
 	gone   chan struct{}
@@ -26,7 +27,7 @@ type contender struct {
 
 // contend logs in and stays for as long as the server lets it.
 func contend(t *testing.T, addr, tag string, device int) *contender {
-	c, err := dial(addr)
+	c, err := e2etest.Dial(addr)
 	if err != nil {
 		t.Error(err)
 		return nil
@@ -34,22 +35,22 @@ func contend(t *testing.T, addr, tag string, device int) *contender {
 	k := &contender{tag: tag, conn: c, gone: make(chan struct{})}
 	go func() {
 		defer close(k.gone)
-		if _, k.err = c.loginAs(name(0), device, tag); k.err != nil {
+		if _, k.err = c.LoginAs(e2etest.Name(0), device, tag); k.err != nil {
 			return // lost before it was let in
 		}
 		k.in.Store(true)
 		for {
-			p, err := c.next()
+			p, err := c.Next()
 			if err != nil {
 				return
 			}
-			if p.command == cmdKicked {
+			if p.Command == e2etest.CmdKicked {
 				k.kicked.Store(true)
-				if reason := p.body.Num(2); reason != 1 {
+				if reason := p.Body.Num(2); reason != 1 {
 					t.Errorf("%s was kicked for reason %d", tag, reason)
 				}
 			} else if k.kicked.Load() {
-				t.Errorf("%s got %#04x after it was kicked", tag, p.command)
+				t.Errorf("%s got %#04x after it was kicked", tag, p.Command)
 			}
 		}
 	}()
@@ -70,10 +71,10 @@ func (k *contender) over() bool {
 // and a replay says the same.
 func TestTwoLoginsOneSurvivor(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	o := r.owner("owner")
-	edges := []*edge{r.edge("a"), r.edge("b")}
-	id := edges[0].register(t, 1)[0]
+	r := e2etest.NewRig(t)
+	o := r.Owner("owner")
+	edges := []*e2etest.Edge{r.Edge("a"), r.Edge("b")}
+	id := edges[0].Register(t, 1)[0]
 	rnd := random(t)
 
 	var all []*contender
@@ -92,15 +93,15 @@ func TestTwoLoginsOneSurvivor(t *testing.T) {
 		still := edges[rnd.IntN(2)]
 		pause := rnd.IntN(4) > 0
 		if pause {
-			still.link.hold()
+			still.Link.Hold()
 			paused++
 		}
 		var mu sync.Mutex
 		var starts sync.WaitGroup
 		for i := range 4 {
-			device := []int{deviceWindows, deviceMac}[rnd.IntN(2)]
+			device := []int{e2etest.DeviceWindows, e2etest.DeviceMac}[rnd.IntN(2)]
 			starts.Go(func() {
-				k := contend(t, edges[i%2].addr, fmt.Sprintf("round %d login %d", round, i), device)
+				k := contend(t, edges[i%2].Addr, fmt.Sprintf("round %d login %d", round, i), device)
 				mu.Lock()
 				defer mu.Unlock()
 				if k != nil {
@@ -111,14 +112,14 @@ func TestTwoLoginsOneSurvivor(t *testing.T) {
 		starts.Wait()
 		if pause {
 			// The other node goes through with a login of its own while this one rests.
-			r.eventually("a login on the node that is not paused", func() bool {
+			r.Eventually("a login on the node that is not paused", func() bool {
 				return slices.ContainsFunc(all, func(k *contender) bool {
 					return k.in.Load() && !k.over() && k.tag[:8] == fmt.Sprintf("round %d login", round)[:8]
 				})
 			})
-			still.link.mend()
+			still.Link.Mend()
 		}
-		r.eventually("one is left", func() bool {
+		r.Eventually("one is left", func() bool {
 			left := 0
 			for _, k := range all {
 				if !k.over() {
@@ -129,11 +130,11 @@ func TestTwoLoginsOneSurvivor(t *testing.T) {
 		})
 		i := slices.IndexFunc(all, func(k *contender) bool { return !k.over() })
 		survivor := all[i]
-		r.eventually("the survivor was let in", func() bool { return survivor.in.Load() || survivor.over() })
+		r.Eventually("the survivor was let in", func() bool { return survivor.in.Load() || survivor.over() })
 		if last := lastLogin(t, o, id); survivor.over() || survivor.tag != last {
 			t.Fatalf("round %d: %q survived (%v), the last in the log is %q", round, survivor.tag, !survivor.over(), last)
 		}
-		rows, err := edges[round%2].node.Ask(t.Context(), &query.Request{
+		rows, err := edges[round%2].Node.Ask(t.Context(), &query.Request{
 			Body: &query.Request_SessionsOf{SessionsOf: &query.SessionsOf{User: id}}})
 		if err != nil {
 			t.Fatal(err)
@@ -161,13 +162,13 @@ func TestTwoLoginsOneSurvivor(t *testing.T) {
 }
 
 // lastLogin is the client version of the user's last SessionOpened in the log.
-func lastLogin(t *testing.T, o *owning, user uint32) (tag string) {
+func lastLogin(t *testing.T, o *e2etest.Owning, user uint32) (tag string) {
 	t.Helper()
-	last, err := o.bus.LastSequence(t.Context(), event.Presence)
+	last, err := o.Bus.LastSequence(t.Context(), event.Presence)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for rec, err := range o.bus.Replay(t.Context(), event.Presence, 1, last) {
+	for rec, err := range o.Bus.Replay(t.Context(), event.Presence, 1, last) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,9 +186,9 @@ func lastLogin(t *testing.T, o *owning, user uint32) (tag string) {
 }
 
 // replayed demands that a replay of the stream comes to what the owner's view holds.
-func replayed(t *testing.T, o *owning, s event.Stream) {
+func replayed(t *testing.T, o *e2etest.Owning, s event.Stream) {
 	t.Helper()
-	last, err := o.bus.LastSequence(t.Context(), s)
+	last, err := o.Bus.LastSequence(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +200,7 @@ func replayed(t *testing.T, o *owning, s event.Stream) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rebuilt, err := owner.Rebuild(t.Context(), o.bus, s, t.TempDir(), at, nil, nil)
+	rebuilt, err := owner.Rebuild(t.Context(), o.Bus, s, t.TempDir(), at, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	// The program is built by the test. With all of it among its imports, go test
-	// runs it again when any of it has changed.
 	_ "godwit/internal/cli"
 )
 
@@ -24,10 +22,6 @@ var (
 	flagDuration   = flag.Duration("duration", 2*time.Second, "length of load where a test runs for a time")
 	flagRaceChild  = flag.Bool("race-child", false, "build the program with the race detector")
 )
-
-// patience bounds every wait for something that must come. It is no measure of
-// speed: two cores may carry several test binaries.
-const patience = 60 * time.Second
 
 // workDir is where this run's program lies.
 var workDir string

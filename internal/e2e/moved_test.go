@@ -16,6 +16,7 @@ import (
 	"godwit/bus"
 	"godwit/internal/admin"
 	"godwit/internal/datadir"
+	"godwit/internal/e2e/e2etest"
 	"godwit/internal/ttclient"
 	imbase "godwit/schema/client/basedefine"
 	"godwit/schema/client/content"
@@ -79,7 +80,7 @@ func TestMovedIn(t *testing.T) {
 
 	s := start(t, data)
 	login := func(name, password string, pushed chan<- *immessage.IMMsgData) (*ttclient.Client, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), e2etest.Patience)
 		defer cancel()
 		return ttclient.Login(ctx, ttclient.Options{Addr: s.clients, Name: name, Password: password, Push: func(_ uint16, m proto.Message) {
 			if m, ok := m.(*immessage.IMMsgData); ok && pushed != nil {
@@ -106,7 +107,7 @@ func TestMovedIn(t *testing.T) {
 
 	says := func(c *ttclient.Client, v ttclient.Conversation) (texts []string) {
 		t.Helper()
-		list, err := c.Messages(t.Context(), v, 0, page)
+		list, err := c.Messages(t.Context(), v, 0, e2etest.Page)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +154,7 @@ func TestMovedIn(t *testing.T) {
 			if m.GetMsgId() != want || string(m.GetMsgData()) != string(content.EncryptText(text)) {
 				t.Fatalf("bob was pushed %v", m)
 			}
-		case <-time.After(patience):
+		case <-time.After(e2etest.Patience):
 			t.Fatalf("bob was never pushed %q", text)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"godwit/internal/admin"
 	"godwit/internal/api"
 	"godwit/internal/datadir"
+	"godwit/internal/e2e/e2etest"
 )
 
 // pushes is a receiver of webhooks that fails now and then, and keeps what it took.
@@ -95,7 +96,7 @@ func TestPushesOverKills(t *testing.T) {
 	}
 	c := caller()
 	for i := range people {
-		if err := c.Call(t.Context(), http.MethodPost, "/users", map[string]any{"name": name(i), "password": name(i)}, nil); err != nil {
+		if err := c.Call(t.Context(), http.MethodPost, "/users", map[string]any{"name": e2etest.Name(i), "password": e2etest.Name(i)}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -152,7 +153,7 @@ func TestPushesOverKills(t *testing.T) {
 		want[[2]uint32{from + 1, (from+1)%people + 1}] = id
 		total += int(id)
 	}
-	for deadline := time.Now().Add(patience); p.taken() < total && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(e2etest.Patience); p.taken() < total && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	s.stop(t)

@@ -14,6 +14,7 @@ import (
 
 	"godwit/connector/connectortest"
 	"godwit/connector/delivery"
+	"godwit/internal/e2e/e2etest"
 	"godwit/internal/ttclient"
 	"godwit/schema/client/content"
 	imextension "godwit/schema/client/extension"
@@ -34,7 +35,7 @@ func TestRepeatsOverAKill(t *testing.T) {
 	rnd := random(t)
 	login := func(o ttclient.Options) *ttclient.Client {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), e2etest.Patience)
 		defer cancel()
 		o.Addr, o.Features = s.clients, newFeatures
 		c, err := ttclient.Login(ctx, o)
@@ -46,7 +47,7 @@ func TestRepeatsOverAKill(t *testing.T) {
 		}
 		return c
 	}
-	c := login(ttclient.Options{Name: name(0), Password: connectortest.MD5(name(0))})
+	c := login(ttclient.Options{Name: e2etest.Name(0), Password: connectortest.MD5(e2etest.Name(0))})
 	type message struct {
 		text string
 		id   []byte
@@ -129,7 +130,7 @@ func TestRepeatsOverAKill(t *testing.T) {
 		}
 	}
 	for begin := uint32(len(all)); begin > 0; {
-		list, err := c.Messages(t.Context(), to, begin, page)
+		list, err := c.Messages(t.Context(), to, begin, e2etest.Page)
 		if err != nil || len(list) == 0 {
 			t.Fatalf("the history from %d on: %d messages, %v", begin, len(list), err)
 		}
@@ -155,15 +156,15 @@ func TestRepeatsOverAKill(t *testing.T) {
 // node whose clock is days ahead knows them as well.
 func TestRepeatsDaysLater(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.owner("owner")
-	e := r.edge("a")
-	ids := e.register(t, 2)
+	r := e2etest.NewRig(t)
+	r.Owner("owner")
+	e := r.Edge("a")
+	ids := e.Register(t, 2)
 	key := event.Direct(ids[0], ids[1])
 	stored := func(at time.Time, id ulid.ULID, text string) delivery.Result {
 		t.Helper()
 		got := make(chan delivery.Result, 1)
-		err := e.node.Append(key.Stream(rigPartitions), &event.Event{At: at.UnixMilli(), Body: &event.Event_MessageSent{MessageSent: &event.MessageSent{
+		err := e.Node.Append(key.Stream(e2etest.RigPartitions), &event.Event{At: at.UnixMilli(), Body: &event.Event_MessageSent{MessageSent: &event.MessageSent{
 			Conversation: key[:], From: ids[0], Type: 1, Body: content.EncryptText(text), ClientMessageId: id[:], RepeatKey: event.RepeatKey(ids[0], key, id[:]),
 		}}}, func(r delivery.Result) { got <- r })
 		if err != nil {
@@ -175,7 +176,7 @@ func TestRepeatsDaysLater(t *testing.T) {
 				t.Fatal(res.Err)
 			}
 			return res
-		case <-time.After(patience):
+		case <-time.After(e2etest.Patience):
 			t.Fatal("no outcome")
 		}
 		return delivery.Result{}
@@ -190,7 +191,7 @@ func TestRepeatsDaysLater(t *testing.T) {
 		}
 		written = append(written, id)
 	}
-	c, err := ttclient.Login(t.Context(), ttclient.Options{Addr: e.addr, Name: name(0), Password: connectortest.MD5(name(0)), Features: newFeatures})
+	c, err := ttclient.Login(t.Context(), ttclient.Options{Addr: e.Addr, Name: e2etest.Name(0), Password: connectortest.MD5(e2etest.Name(0)), Features: newFeatures})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +219,7 @@ func TestRepeatsDaysLater(t *testing.T) {
 	if res := stored(now.Add(9*24*time.Hour), written[0], "much later"); res.ID != 4 {
 		t.Errorf("message 1, nine days later, came to %+v", res)
 	}
-	list, err := c.Messages(t.Context(), to, 0, page)
+	list, err := c.Messages(t.Context(), to, 0, e2etest.Page)
 	if err != nil || len(list) != 4 {
 		t.Errorf("there are %d messages, should be 4: %v", len(list), err)
 	}

@@ -4,48 +4,22 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
+	"godwit/internal/e2e/e2etest"
 	"godwit/schema/event"
 )
 
-// said is what n messages of the tests below say.
-func said(from, to int) (texts []string) {
-	for i := from; i <= to; i++ {
-		texts = append(texts, fmt.Sprint("message ", i))
-	}
-	return texts
-}
-
-// sayAll sends messages whose ids must run from the first number to the last.
-func (s *session) sayAll(t *testing.T, to uint32, first, last int) {
-	t.Helper()
-	for i, text := range said(first, last) {
-		if id, err := s.say(to, text); err != nil || id != uint32(first+i) {
-			t.Fatalf("message %d got id %d: %v", first+i, id, err)
-		}
-	}
-}
-
-// has demands that the whole history with a peer is that.
-func (s *session) has(t *testing.T, peer uint32, want []string) {
-	t.Helper()
-	if got, err := s.messages(peer); err != nil || !slices.Equal(got, want) {
-		t.Fatalf("history is %q (%v), should be %q", got, err, want)
-	}
-}
-
 // arrives waits for the push of one message.
-func arrives(t *testing.T, got <-chan packet, id uint32, text string) {
+func arrives(t *testing.T, got <-chan e2etest.Packet, id uint32, text string) {
 	t.Helper()
 	select {
 	case p := <-got:
-		if p.body.Num(3) != id || p.body.Text(6) != text {
-			t.Fatalf("%d %q was pushed, waited for %d %q", p.body.Num(3), p.body.Text(6), id, text)
+		if p.Body.Num(3) != id || p.Body.Text(6) != text {
+			t.Fatalf("%d %q was pushed, waited for %d %q", p.Body.Num(3), p.Body.Text(6), id, text)
 		}
-	case <-time.After(patience):
+	case <-time.After(e2etest.Patience):
 		t.Fatalf("%d %q was never pushed", id, text)
 	}
 }
@@ -60,38 +34,38 @@ func TestLogTailCutOff(t *testing.T) {
 	s := start(t, data)
 	ids := s.register(t, 2)
 	a, b, _ := talkers(t, s.clients, ids)
-	a.sayAll(t, ids[1], 1, 10)
-	a.close()
-	b.close()
+	a.SayAll(t, ids[1], 1, 10)
+	a.End()
+	b.End()
 	s.stop(t)
 	copyTree(t, filepath.Join(data, "nats"), old)
 
 	s = start(t, data)
 	a, b, _ = talkers(t, s.clients, ids)
-	a.sayAll(t, ids[1], 11, 20)
-	b.has(t, ids[0], said(1, 20))
-	a.close()
-	b.close()
+	a.SayAll(t, ids[1], 11, 20)
+	b.Has(t, ids[0], e2etest.Said(1, 20))
+	a.End()
+	b.End()
 	s.stop(t)
 	copyTree(t, old, filepath.Join(data, "nats"))
 
 	s = start(t, data)
 	stream := event.Direct(ids[0], ids[1]).Stream(event.DefaultPartitions)
-	if _, err := s.out.find("level=ERROR", fmt.Sprintf("timeline-%02d", stream.Partition()), "renewing the epoch"); err != nil {
+	if _, err := s.out.Find("level=ERROR", fmt.Sprintf("timeline-%02d", stream.Partition()), "renewing the epoch"); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.out.find("epoch renewed", "stream="+stream.String()); err != nil {
+	if _, err := s.out.Find("epoch renewed", "stream="+stream.String()); err != nil {
 		t.Error(err)
 	}
 	a, b, got := talkers(t, s.clients, ids)
-	b.has(t, ids[0], said(1, 10))
-	if id, err := a.say(ids[1], "anew"); err != nil || id != 11 {
+	b.Has(t, ids[0], e2etest.Said(1, 10))
+	if id, err := a.Say(ids[1], "anew"); err != nil || id != 11 {
 		t.Fatalf("the message after the loss got id %d: %v", id, err)
 	}
 	arrives(t, got, 11, "anew")
-	b.has(t, ids[0], append(said(1, 10), "anew"))
-	a.close()
-	b.close()
+	b.Has(t, ids[0], append(e2etest.Said(1, 10), "anew"))
+	a.End()
+	b.End()
 	s.stop(t)
 	verify(t, data)
 }
@@ -100,20 +74,20 @@ func TestLogTailCutOff(t *testing.T) {
 // server of the log is restored. Sessions are closed, come back and sync.
 func TestLogTailCutOffLive(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	o := r.owner("owner")
-	at := r.edge("a")
-	edges := []*edge{at, r.edge("b")}
-	ids := at.register(t, 2)
-	got := make(chan packet, 64)
-	connect := func() (a, b *session) {
+	r := e2etest.NewRig(t)
+	o := r.Owner("owner")
+	at := r.Edge("a")
+	edges := []*e2etest.Edge{at, r.Edge("b")}
+	ids := at.Register(t, 2)
+	got := make(chan e2etest.Packet, 64)
+	connect := func() (a, b *e2etest.Session) {
 		t.Helper()
-		a, err := open(edges[0].addr, name(0), deviceWindows, func(packet) {})
+		a, err := e2etest.Open(edges[0].Addr, e2etest.Name(0), e2etest.DeviceWindows, func(e2etest.Packet) {})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err = open(edges[1].addr, name(1), deviceWindows, func(p packet) {
-			if p.command == cmdMessage {
+		b, err = e2etest.Open(edges[1].Addr, e2etest.Name(1), e2etest.DeviceWindows, func(p e2etest.Packet) {
+			if p.Command == e2etest.CmdMessage {
 				got <- p
 			}
 		})
@@ -123,38 +97,38 @@ func TestLogTailCutOffLive(t *testing.T) {
 		return a, b
 	}
 	a, b := connect()
-	a.sayAll(t, ids[1], 1, 10)
-	for i, text := range said(1, 10) {
+	a.SayAll(t, ids[1], 1, 10)
+	for i, text := range e2etest.Said(1, 10) {
 		arrives(t, got, uint32(i+1), text)
 	}
-	stream := event.Direct(ids[0], ids[1]).Stream(rigPartitions)
+	stream := event.Direct(ids[0], ids[1]).Stream(e2etest.RigPartitions)
 	files := filepath.Join("jetstream", "$G", "streams", stream.String())
 	old := filepath.Join(t.TempDir(), "stream")
-	r.restartLog(func() { copyTree(t, filepath.Join(r.store, files), old) })
-	a.sayAll(t, ids[1], 11, 20)
-	for i, text := range said(11, 20) {
+	r.RestartLog(func() { copyTree(t, filepath.Join(r.Store, files), old) })
+	a.SayAll(t, ids[1], 11, 20)
+	for i, text := range e2etest.Said(11, 20) {
 		arrives(t, got, uint32(i+11), text)
 	}
-	r.restartLog(func() { copyTree(t, old, filepath.Join(r.store, files)) })
+	r.RestartLog(func() { copyTree(t, old, filepath.Join(r.Store, files)) })
 
-	for _, s := range []*session{a, b} {
+	for _, s := range []*e2etest.Session{a, b} {
 		select {
-		case <-s.done:
-		case <-time.After(patience):
+		case <-s.Done:
+		case <-time.After(e2etest.Patience):
 			t.Fatal("a session whose positions are lost was not closed")
 		}
 	}
-	if r.lines.count("renewing the epoch") == 0 || r.lines.count("epoch renewed", "stream="+stream.String()) == 0 {
+	if r.Lines.Count("renewing the epoch") == 0 || r.Lines.Count("epoch renewed", "stream="+stream.String()) == 0 {
 		t.Error("the loss was not said in the log")
 	}
-	r.eventually("both nodes are ready", func() bool {
-		return errors.Join(edges[0].node.Ready(), edges[1].node.Ready()) == nil
+	r.Eventually("both nodes are ready", func() bool {
+		return errors.Join(edges[0].Node.Ready(), edges[1].Node.Ready()) == nil
 	})
 	a, b = connect()
-	defer a.close()
-	defer b.close()
-	b.has(t, ids[0], said(1, 10))
-	if id, err := a.say(ids[1], "anew"); err != nil || id != 11 {
+	defer a.End()
+	defer b.End()
+	b.Has(t, ids[0], e2etest.Said(1, 10))
+	if id, err := a.Say(ids[1], "anew"); err != nil || id != 11 {
 		t.Fatalf("the message after the loss got id %d: %v", id, err)
 	}
 	arrives(t, got, 11, "anew")

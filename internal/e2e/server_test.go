@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,117 +12,20 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"godwit/internal/admin"
 	"godwit/internal/datadir"
+	"godwit/internal/e2e/e2etest"
 )
-
-// output gathers the lines of a process, and lets a test wait for one.
-type output struct {
-	mu    sync.Mutex
-	part  []byte
-	lines []string
-	more  chan struct{} // closed and replaced at every line, and at the end
-	ended bool
-}
-
-func newOutput() *output { return &output{more: make(chan struct{})} }
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.part = append(o.part, b...)
-	for {
-		i := bytes.IndexByte(o.part, '\n')
-		if i < 0 {
-			return len(b), nil
-		}
-		o.lines = append(o.lines, string(o.part[:i]))
-		o.part = o.part[i+1:]
-		o.tell()
-	}
-}
-
-func (o *output) tell() {
-	close(o.more)
-	o.more = make(chan struct{})
-}
-
-func (o *output) end() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.ended {
-		o.ended = true
-		o.tell()
-	}
-}
-
-// find waits for a line that has all the words.
-func (o *output) find(words ...string) (string, error) {
-	limit := time.After(patience)
-	for mark := 0; ; {
-		o.mu.Lock()
-		for ; mark < len(o.lines); mark++ {
-			if has(o.lines[mark], words) {
-				line := o.lines[mark]
-				o.mu.Unlock()
-				return line, nil
-			}
-		}
-		more, ended := o.more, o.ended
-		o.mu.Unlock()
-		if ended {
-			return "", fmt.Errorf("ended without a line with %q:\n%s", words, o.tail())
-		}
-		select {
-		case <-more:
-		case <-limit:
-			return "", fmt.Errorf("no line with %q in %v:\n%s", words, patience, o.tail())
-		}
-	}
-}
-
-func has(line string, words []string) bool {
-	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) })
-}
-
-// count is how many lines have all the words.
-func (o *output) count(words ...string) int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	n := 0
-	for _, l := range o.lines {
-		if has(l, words) {
-			n++
-		}
-	}
-	return n
-}
-
-// dataRace is what a program built with -race-child says when it finds one.
-const dataRace = "WARNING: DATA RACE"
-
-// tail is the end of what was said, or the beginning of a crash.
-func (o *output) tail() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for i, l := range o.lines {
-		if strings.HasPrefix(l, "panic:") || strings.HasPrefix(l, "fatal error:") || strings.HasPrefix(l, "unexpected fault address") || strings.HasPrefix(l, "SIG") || strings.HasPrefix(l, dataRace) {
-			return strings.Join(o.lines[max(0, i-10):min(len(o.lines), i+50)], "\n")
-		}
-	}
-	return strings.Join(o.lines[max(0, len(o.lines)-60):], "\n")
-}
 
 // server is one godwit process over a data directory.
 type server struct {
 	data               string
 	clients, http, adm string
-	out                *output // standard output and error
+	out                *e2etest.Output // standard output and error
 	cmd                *exec.Cmd
 	gone               chan struct{} // closed when the process has ended
 	err                error         // how, once gone is closed
@@ -145,7 +47,7 @@ func start(t *testing.T, data string, flags ...string) *server {
 func tryStart(t *testing.T, wrap []string, data string, flags ...string) (*server, error) {
 	t.Helper()
 	s := launch(t, wrap, data, flags...)
-	line, err := s.out.find("ready", "clients=")
+	line, err := s.out.Find("ready", "clients=")
 	if err != nil {
 		s.kill()
 		return nil, fmt.Errorf("start: %w", err)
@@ -173,7 +75,7 @@ func launch(t *testing.T, wrap []string, data string, flags ...string) *server {
 	args := append(slices.Clone(wrap), program(t), "up", "--data", data,
 		"--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--file-listen", "127.0.0.1:0", "--password-cost", "64,1")
 	args = append(args, flags...)
-	s := &server{data: data, out: newOutput(), gone: make(chan struct{})}
+	s := &server{data: data, out: e2etest.NewOutput(), gone: make(chan struct{})}
 	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
 	// The process must not outlive a test binary that is killed itself. It leads a
@@ -184,16 +86,16 @@ func launch(t *testing.T, wrap []string, data string, flags ...string) *server {
 	}
 	go func() {
 		s.err = s.cmd.Wait()
-		s.out.end()
+		s.out.End()
 		close(s.gone)
 	}()
 	t.Cleanup(func() {
 		s.kill()
-		if s.out.count(dataRace) > 0 {
+		if s.out.Count(e2etest.DataRace) > 0 {
 			t.Error("the race detector found something in the program")
 		}
 		if t.Failed() {
-			t.Logf("the end of the log of process %d:\n%s", s.cmd.Process.Pid, s.out.tail())
+			t.Logf("the end of the log of process %d:\n%s", s.cmd.Process.Pid, s.out.Tail())
 		}
 	})
 	return s
@@ -209,9 +111,9 @@ func (s *server) kill() {
 	}
 }
 
-// over is closed when the process has ended. A nil server, one in this process, never
+// Over is closed when the process has ended. A nil server, one in this process, never
 // does.
-func (s *server) over() <-chan struct{} {
+func (s *server) Over() <-chan struct{} {
 	if s == nil {
 		return nil
 	}
@@ -222,17 +124,17 @@ func (s *server) over() <-chan struct{} {
 func (s *server) stop(t *testing.T) {
 	t.Helper()
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatalf("stop: %v\n%s", err, s.out.tail())
+		t.Fatalf("stop: %v\n%s", err, s.out.Tail())
 	}
 	select {
 	case <-s.gone:
-	case <-time.After(patience):
+	case <-time.After(e2etest.Patience):
 		_ = s.cmd.Process.Signal(syscall.SIGQUIT) // for the stacks
 		<-s.gone
-		t.Fatalf("did not stop in %v:\n%s", patience, s.out.tail())
+		t.Fatalf("did not stop in %v:\n%s", e2etest.Patience, s.out.Tail())
 	}
 	if s.err != nil {
-		t.Fatalf("stop: %v\n%s", s.err, s.out.tail())
+		t.Fatalf("stop: %v\n%s", s.err, s.out.Tail())
 	}
 }
 
@@ -252,7 +154,7 @@ func (s *server) register(t *testing.T, n int) []uint32 {
 	t.Helper()
 	people := make([]admin.NewPerson, n)
 	for i := range people {
-		people[i] = admin.NewPerson{Name: name(i), Password: name(i)}
+		people[i] = admin.NewPerson{Name: e2etest.Name(i), Password: e2etest.Name(i)}
 	}
 	client := s.admin(t)
 	err := client.Import(t.Context(), people, func(p admin.ImportProgress) {
@@ -272,19 +174,17 @@ func (s *server) register(t *testing.T, n int) []uint32 {
 	}
 	ids := make([]uint32, n)
 	for i := range ids {
-		if ids[i] = number[name(i)]; ids[i] == 0 {
-			t.Fatalf("%s is not among the people", name(i))
+		if ids[i] = number[e2etest.Name(i)]; ids[i] == 0 {
+			t.Fatalf("%s is not among the people", e2etest.Name(i))
 		}
 	}
 	return ids
 }
 
-func name(i int) string { return "u" + strconv.Itoa(i+1) }
-
 // ready asks /readyz of the admin port.
 func (s *server) ready(t *testing.T) (status int, text string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), e2etest.Patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.adm+"/readyz", nil)
 	if err != nil {
@@ -325,7 +225,7 @@ func (s *server) rss(t *testing.T) int {
 // godwit runs a command of the program to its end and returns what it printed.
 func godwit(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*e2etest.Patience)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, program(t), args...).CombinedOutput()
 	return string(out), err

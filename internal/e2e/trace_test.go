@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"godwit/internal/e2e/e2etest"
 	"godwit/schema/event"
 )
 
@@ -34,57 +35,27 @@ func blockFile(a, b uint32) string {
 }
 
 // talkers logs two people in, for tests that send one message at a time.
-func talkers(t *testing.T, addr string, ids []uint32) (a, b *session, got chan packet) {
+func talkers(t *testing.T, addr string, ids []uint32) (a, b *e2etest.Session, got chan e2etest.Packet) {
 	t.Helper()
-	got = make(chan packet, 1024)
-	a, err := open(addr, name(0), deviceWindows, func(packet) {})
+	got = make(chan e2etest.Packet, 1024)
+	a, err := e2etest.Open(addr, e2etest.Name(0), e2etest.DeviceWindows, func(e2etest.Packet) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err = open(addr, name(1), deviceWindows, func(p packet) {
-		if p.command == cmdMessage {
+	b, err = e2etest.Open(addr, e2etest.Name(1), e2etest.DeviceWindows, func(p e2etest.Packet) {
+		if p.Command == e2etest.CmdMessage {
 			got <- p
 		}
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(a.close)
-	t.Cleanup(b.close)
-	if a.user != ids[0] || b.user != ids[1] {
-		t.Fatalf("users %d and %d, registered as %v", a.user, b.user, ids)
+	t.Cleanup(a.End)
+	t.Cleanup(b.End)
+	if a.User != ids[0] || b.User != ids[1] {
+		t.Fatalf("users %d and %d, registered as %v", a.User, b.User, ids)
 	}
 	return a, b, got
-}
-
-// say sends one message and waits for its ack.
-func (s *session) say(to uint32, text string) (id uint32, err error) {
-	err = s.ask(cmdMessage, body(s.user, to, 0, 0, 1, text), func(a packet) {
-		if a.command == cmdAck {
-			id = a.body.Num(3)
-		}
-	})
-	if err == nil && id == 0 {
-		err = fmt.Errorf("message %q was answered without an id", text)
-	}
-	return id, err
-}
-
-// messages reads the whole history with a peer, oldest first.
-func (s *session) messages(peer uint32) (texts []string, err error) {
-	for begin := uint32(0); ; {
-		n, lowest := 0, uint32(0)
-		err := s.ask(cmdHistory, body(s.user, 1, peer, begin, page), func(a packet) {
-			for _, m := range a.body.Subs(5) {
-				n, lowest = n+1, m.Num(1)
-				texts = append([]string{m.Text(5)}, texts...)
-			}
-		})
-		if err != nil || n < page || lowest <= 1 {
-			return texts, err
-		}
-		begin = lowest - 1
-	}
 }
 
 var (
@@ -144,13 +115,13 @@ func TestDiskMeansFsync(t *testing.T) {
 			ids := s.register(t, 2)
 			a, _, got := talkers(t, s.clients, ids)
 			for i := range messages {
-				id, err := a.say(ids[1], fmt.Sprint("message ", i))
+				id, err := a.Say(ids[1], fmt.Sprint("message ", i))
 				if err != nil || id != uint32(i+1) {
 					t.Fatalf("message %d got id %d: %v", i+1, id, err)
 				}
 				select {
 				case <-got:
-				case <-time.After(patience):
+				case <-time.After(e2etest.Patience):
 					t.Fatal("the message never came")
 				}
 			}
@@ -223,10 +194,10 @@ func stopTraced(t *testing.T, s *server) {
 	}
 	select {
 	case <-s.gone:
-	case <-time.After(patience):
+	case <-time.After(e2etest.Patience):
 		_ = syscall.Kill(status.PID, syscall.SIGKILL)
 		<-s.gone
-		t.Fatalf("did not stop in %v", patience)
+		t.Fatalf("did not stop in %v", e2etest.Patience)
 	}
 }
 
@@ -241,7 +212,7 @@ func TestKilledBetweenAppendAndFold(t *testing.T) {
 	s := start(t, data)
 	ids := s.register(t, 2)
 	a, _, _ := talkers(t, s.clients, ids)
-	if id, err := a.say(ids[1], "before"); err != nil || id != 1 {
+	if id, err := a.Say(ids[1], "before"); err != nil || id != 1 {
 		t.Fatalf("first message got id %d: %v", id, err)
 	}
 	s.stop(t)
@@ -257,29 +228,29 @@ func TestKilledBetweenAppendAndFold(t *testing.T) {
 	}
 	a, _, _ = talkers(t, s.clients, ids)
 	const text = "stored, not acked"
-	if id, err := a.say(ids[1], text); err == nil {
+	if id, err := a.Say(ids[1], text); err == nil {
 		t.Fatalf("the message was acked with id %d; the server should have been killed before", id)
 	}
 	<-s.gone
 
 	s = start(t, data)
 	a, b, got := talkers(t, s.clients, ids)
-	have, err := b.messages(ids[0])
+	have, err := b.Messages(ids[0])
 	if err != nil || len(have) != 2 || have[1] != text {
 		t.Fatalf("history is %q (%v), should end with %q", have, err, text)
 	}
 	// The client knows nothing of that, and sends again: the same bytes, the same number.
-	if id, err := a.say(ids[1], text); err != nil || id != 2 {
+	if id, err := a.Say(ids[1], text); err != nil || id != 2 {
 		t.Fatalf("sent again it got id %d, %v; it has id 2", id, err)
 	}
-	if id, err := a.say(ids[1], "after"); err != nil || id != 3 {
+	if id, err := a.Say(ids[1], "after"); err != nil || id != 3 {
 		t.Fatalf("the next message got id %d: %v", id, err)
 	}
 	p := <-got
-	if p.body.Num(3) != 3 {
-		t.Errorf("id %d was pushed; only the new message should be", p.body.Num(3))
+	if p.Body.Num(3) != 3 {
+		t.Errorf("id %d was pushed; only the new message should be", p.Body.Num(3))
 	}
-	have, err = b.messages(ids[0])
+	have, err = b.Messages(ids[0])
 	if err != nil || strings.Join(have, "|") != "before|"+text+"|after" {
 		t.Errorf("history is %q, %v", have, err)
 	}

@@ -1,4 +1,4 @@
-package e2e
+package e2etest
 
 import (
 	"errors"
@@ -15,22 +15,24 @@ import (
 	"godwit/schema/event"
 )
 
-// world is all that the test knows of who wrote what: the model that the server is
+// World is all that the test knows of who wrote what: the model that the server is
 // held against. Everything in it is under mu, the people's own parts included.
-type world struct {
+type World struct {
 	t      *testing.T
-	mu     sync.Mutex
+	Mu     sync.Mutex
 	rnd    *rand.Rand
 	talks  map[event.ConversationKey]*talk
-	people []*person
+	People []*Person
 
-	acked   int // sends acked, each once
-	repeats int // sends that went out again after their first way was cut
-	late    int // acks of messages that the history had shown before: the first was lost
-	reads   int
-	pushes  int
+	Acked   int // sends acked, each once
+	Repeats int // sends that went out again after their first way was cut
+	Late    int // acks of messages that the history had shown before: the first was lost
+	Reads   int
+	Pushes  int
+	Returns int // logins of people who had lost their connection
 	goal    int
 	reached chan struct{} // closed at acked == goal
+	quieted bool          // who comes back begins nothing new
 	faults  []string      // what broke a promise
 }
 
@@ -48,11 +50,11 @@ type cursor struct {
 	maybe []uint32
 }
 
-func newWorld(t *testing.T, seed uint64) *world {
-	return &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), talks: map[event.ConversationKey]*talk{}}
+func NewWorld(t *testing.T, seed uint64) *World {
+	return &World{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), talks: map[event.ConversationKey]*talk{}}
 }
 
-func (w *world) talk(a, b uint32) *talk {
+func (w *World) talk(a, b uint32) *talk {
 	k := event.Direct(a, b)
 	if w.talks[k] == nil {
 		w.talks[k] = &talk{
@@ -64,32 +66,32 @@ func (w *world) talk(a, b uint32) *talk {
 }
 
 // fault notes a broken promise. The first few are enough.
-func (w *world) fault(format string, args ...any) {
+func (w *World) fault(format string, args ...any) {
 	if len(w.faults) < 20 {
 		w.faults = append(w.faults, fmt.Sprintf(format, args...))
 	}
 }
 
-// check fails the test with what has been noted.
-func (w *world) check() {
+// Check fails the test with what has been noted.
+func (w *World) Check() {
 	w.t.Helper()
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
 	if len(w.faults) > 0 {
 		w.t.Fatal("promises broken:\n", strings.Join(w.faults, "\n"))
 	}
 }
 
-// person is a client that remembers, as clients do, what it has shown.
-type person struct {
-	w      *world
-	name   string
+// Person is a client that remembers, as clients do, what it has shown.
+type Person struct {
+	w      *World
+	Name   string
 	device int
-	at     string // where it connects to
+	At     string // where it connects to
 	id     uint32
 	peers  []uint32
 
-	session *session
+	Session *Session
 	writes  bool
 	window  int
 	made    int     // messages made, for their bodies
@@ -116,102 +118,108 @@ type held struct {
 	joined bool              // down to what was held before
 }
 
-// populate makes the people of the world out of registered numbers.
-func (w *world) populate(ids []uint32, window int) {
+// Populate makes the people of the world out of registered numbers.
+func (w *World) Populate(ids []uint32, window int) {
 	for i := range ids {
-		w.add(ids, i, deviceWindows, window)
+		w.add(ids, i, DeviceWindows, window)
 	}
 }
 
-// phones adds second devices to the first few people: they only listen.
-func (w *world) phones(ids []uint32, n int) {
+// Phones adds second devices to the first few people: they only listen.
+func (w *World) Phones(ids []uint32, n int) {
 	for i := range n {
-		w.add(ids, i, deviceAndroid, 0)
+		w.add(ids, i, DeviceAndroid, 0)
 	}
 }
 
-func (w *world) add(ids []uint32, i, device, window int) {
-	p := &person{w: w, name: name(i), device: device, id: ids[i], window: window, held: map[uint32]*held{}}
+func (w *World) add(ids []uint32, i, device, window int) {
+	p := &Person{w: w, Name: Name(i), device: device, id: ids[i], window: window, held: map[uint32]*held{}}
 	for _, peer := range ids {
 		if peer != p.id {
 			p.peers = append(p.peers, peer)
 			p.held[peer] = &held{got: map[uint32]string{}}
 		}
 	}
-	w.people = append(w.people, p)
+	w.People = append(w.People, p)
 }
 
-// each runs f for everybody at once.
-func (w *world) each(f func(p *person) error) {
+// Each runs f for everybody at once.
+func (w *World) Each(f func(p *Person) error) {
 	w.t.Helper()
-	errs := make([]error, len(w.people))
+	errs := make([]error, len(w.People))
 	var all sync.WaitGroup
-	for i, p := range w.people {
+	for i, p := range w.People {
 		all.Go(func() { errs[i] = f(p) })
 	}
 	all.Wait()
-	w.check()
+	w.Check()
 	if err := errors.Join(errs...); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-// connect logs in. Nothing is sent but the login.
-func (p *person) connect(addr string) error {
-	p.w.mu.Lock()
-	p.ended, p.writes = false, false
-	for _, h := range p.held {
-		h.pushed, h.head, h.synced, h.joined = 0, 0, false, false
-	}
-	p.w.mu.Unlock()
-	s, err := open(addr, p.name, p.device, p.hear)
+// Connect logs in, trying again while the server says that it can't. Nothing is sent
+// but the login.
+func (p *Person) Connect(addr string) error {
+	err := p.connectOnce(addr)
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
-	for limit := time.After(patience); errors.Is(err, errUnavailable); s, err = open(addr, p.name, p.device, p.hear) {
+	for limit := time.After(Patience); errors.Is(err, ErrUnavailable); err = p.connectOnce(addr) {
 		select { // clients try again, so does this one
 		case <-again.C:
 		case <-limit:
 			return err
 		}
 	}
+	return err
+}
+
+func (p *Person) connectOnce(addr string) error {
+	p.w.Mu.Lock()
+	p.ended, p.writes = false, false
+	for _, h := range p.held {
+		h.pushed, h.head, h.synced, h.joined = 0, 0, false, false
+	}
+	p.w.Mu.Unlock()
+	s, err := Open(addr, p.Name, p.device, p.hear)
 	if err != nil {
 		return err
 	}
-	if s.user != p.id {
-		return fmt.Errorf("%s is user %d, was %d", p.name, s.user, p.id)
+	if s.User != p.id {
+		return fmt.Errorf("%s is user %d, was %d", p.Name, s.User, p.id)
 	}
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
-	p.session = s
+	p.w.Mu.Lock()
+	defer p.w.Mu.Unlock()
+	p.Session = s
 	return nil
 }
 
-// leave closes the socket without a word.
-func (p *person) leave() {
-	p.w.mu.Lock()
+// Leave closes the socket without a word.
+func (p *Person) Leave() {
+	p.w.Mu.Lock()
 	p.ended, p.writes = true, false
-	s := p.session
-	p.w.mu.Unlock()
-	s.close()
+	s := p.Session
+	p.w.Mu.Unlock()
+	s.End()
 }
 
-// sync asks for what was missed, as a client does at its return: unread, then each
+// Sync asks for what was missed, as a client does at its return: unread, then each
 // history down to what it holds whole. quiet: nobody writes, so each history ends
 // where the unread count did.
-func (p *person) sync(quiet bool) error {
+func (p *Person) Sync(quiet bool) error {
 	known := map[uint32]cursor{}
-	p.w.mu.Lock()
+	p.w.Mu.Lock()
 	for _, peer := range p.peers {
 		c := p.w.talk(p.id, peer).read[p.id]
 		known[peer] = cursor{c.sure, slices.Clone(c.maybe)}
 	}
-	p.w.mu.Unlock()
+	p.w.Mu.Unlock()
 	unread := map[uint32]connectortest.Message{}
-	err := p.session.ask(cmdUnread, body(p.id), func(a packet) {
-		if a.command != cmdUnreadRes {
-			p.w.fault("%s: unread answered with %#04x", p.name, a.command)
+	err := p.Session.ask(cmdUnread, Body(p.id), func(a Packet) {
+		if a.Command != cmdUnreadRes {
+			p.w.fault("%s: unread answered with %#04x", p.Name, a.Command)
 		}
-		for _, f := range a.body.Subs(3) {
+		for _, f := range a.Body.Subs(3) {
 			unread[f.Num(1)] = f
 		}
 	})
@@ -223,29 +231,29 @@ func (p *person) sync(quiet bool) error {
 			return err
 		}
 		if f := unread[peer]; f != nil || quiet {
-			p.w.mu.Lock()
+			p.w.Mu.Lock()
 			p.checkUnread(peer, f, known[peer], quiet || p.alone())
-			p.w.mu.Unlock()
+			p.w.Mu.Unlock()
 		}
 	}
 	return nil
 }
 
 // alone tells whether the person has no second device.
-func (p *person) alone() bool {
-	return !slices.ContainsFunc(p.w.people, func(q *person) bool { return q != p && q.id == p.id })
+func (p *Person) alone() bool {
+	return !slices.ContainsFunc(p.w.People, func(q *Person) bool { return q != p && q.id == p.id })
 }
 
 // checkUnread holds an unread entry (nil: all is read) against unread = head -
 // cursor. known is what was known of the cursor before the question; the history
 // since has told of the person's own messages that were stored and their acks lost.
 // alone: no other device of the person has moved the cursor meanwhile.
-func (p *person) checkUnread(peer uint32, f connectortest.Message, known cursor, alone bool) {
+func (p *Person) checkUnread(peer uint32, f connectortest.Message, known cursor, alone bool) {
 	h := p.held[peer]
 	head, n := h.head, uint32(0)
 	if f != nil {
 		if head, n = f.Num(4), f.Num(3); n == 0 || n > head {
-			p.w.fault("%s: %d unread of %d with %d", p.name, n, head, peer)
+			p.w.fault("%s: %d unread of %d with %d", p.Name, n, head, peer)
 			return
 		}
 	}
@@ -256,49 +264,49 @@ func (p *person) checkUnread(peer uint32, f connectortest.Message, known cursor,
 	}
 	if at := head - n; at != known.sure && !slices.Contains(known.maybe, at) && (alone || at < known.sure) {
 		p.w.fault("%s: unread with %d is %d of %d, so the cursor is at %d; it must be at %d or one of %v",
-			p.name, peer, n, head, at, known.sure, known.maybe)
+			p.Name, peer, n, head, at, known.sure, known.maybe)
 	} else {
 		p.w.talk(p.id, peer).read[p.id].reach(at)
 	}
 }
 
-const page = 100
+const Page = 100
 
 // fetch reads the history with a peer from its newest message down to what is held
 // without a hole.
-func (p *person) fetch(peer uint32, h *held) error {
+func (p *Person) fetch(peer uint32, h *held) error {
 	for begin, through := uint32(0), false; !through; {
-		err := p.session.ask(cmdHistory, body(p.id, 1, peer, begin, page), func(a packet) {
-			p.w.mu.Lock()
-			defer p.w.mu.Unlock()
+		err := p.Session.ask(CmdHistory, Body(p.id, 1, peer, begin, Page), func(a Packet) {
+			p.w.Mu.Lock()
+			defer p.w.Mu.Unlock()
 			begin, through = p.page(peer, h, begin, a)
 		})
 		if err != nil {
 			return err
 		}
 	}
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
+	p.w.Mu.Lock()
+	defer p.w.Mu.Unlock()
 	if h.joined = true; h.whole < max(h.head, h.pushed) {
-		p.w.fault("%s: the history with %d ends at %d, %d was pushed, and %d never came", p.name, peer, h.head, h.pushed, h.whole+1)
+		p.w.fault("%s: the history with %d ends at %d, %d was pushed, and %d never came", p.Name, peer, h.head, h.pushed, h.whole+1)
 	}
 	return nil
 }
 
 // page takes one answer of a history, and tells where the next begins.
-func (p *person) page(peer uint32, h *held, begin uint32, a packet) (next uint32, through bool) {
-	if a.command != cmdHistoryRes || a.body.Num(4) != begin {
-		p.w.fault("%s: history from %d answered with %#04x from %d", p.name, begin, a.command, a.body.Num(4))
+func (p *Person) page(peer uint32, h *held, begin uint32, a Packet) (next uint32, through bool) {
+	if a.Command != cmdHistoryRes || a.Body.Num(4) != begin {
+		p.w.fault("%s: history from %d answered with %#04x from %d", p.Name, begin, a.Command, a.Body.Num(4))
 		return 0, true
 	}
 	highest, lowest := uint32(0), uint32(0)
-	list := a.body.Subs(5)
+	list := a.Body.Subs(5)
 	for _, m := range list {
 		id := m.Num(1)
 		if highest == 0 {
 			highest = id
 		} else if id != lowest-1 {
-			p.w.fault("%s: history with %d goes from %d to %d", p.name, peer, lowest, id)
+			p.w.fault("%s: history with %d goes from %d to %d", p.Name, peer, lowest, id)
 		}
 		lowest = id
 		p.hold(peer, h, id, m.Text(5), "history")
@@ -308,24 +316,24 @@ func (p *person) page(peer uint32, h *held, begin uint32, a packet) (next uint32
 	}
 	if begin == 0 {
 		if h.pushed > highest {
-			p.w.fault("%s: history with %d ends at %d after %d was pushed", p.name, peer, highest, h.pushed)
+			p.w.fault("%s: history with %d ends at %d after %d was pushed", p.Name, peer, highest, h.pushed)
 		}
 		h.synced, h.head = true, highest
 	}
-	return lowest - 1, len(list) < page || lowest <= h.whole+1
+	return lowest - 1, len(list) < Page || lowest <= h.whole+1
 }
 
 // hold takes a message that came; another body under its id is a fault.
-func (p *person) hold(peer uint32, h *held, id uint32, body, how string) {
+func (p *Person) hold(peer uint32, h *held, id uint32, body, how string) {
 	if id == 0 {
-		p.w.fault("%s: %s of id 0 with %d", p.name, how, peer)
+		p.w.fault("%s: %s of id 0 with %d", p.Name, how, peer)
 		return
 	}
 	if before, ok := h.got[id]; ok && before != body {
-		p.w.fault("%s: %s with %d: id %d is %q and was %q", p.name, how, peer, id, body, before)
+		p.w.fault("%s: %s with %d: id %d is %q and was %q", p.Name, how, peer, id, body, before)
 	}
 	if acked, ok := p.w.talk(p.id, peer).acked[id]; ok && acked != body {
-		p.w.fault("%s: %s with %d: id %d is %q and was acked as %q", p.name, how, peer, id, body, acked)
+		p.w.fault("%s: %s with %d: id %d is %q and was acked as %q", p.Name, how, peer, id, body, acked)
 	}
 	h.got[id] = body
 	h.fill()
@@ -347,32 +355,40 @@ func (c *cursor) reach(id uint32) {
 }
 
 // own tells whether a message that the client holds was written by its person.
-func (p *person) own(peer, id uint32) bool {
-	return strings.HasPrefix(p.held[peer].got[id], p.name+">")
+func (p *Person) own(peer, id uint32) bool {
+	return strings.HasPrefix(p.held[peer].got[id], p.Name+">")
 }
 
-// talkOn sends what is pending again, the same bytes under the same numbers, and
+// TalkOn sends what is pending again, the same bytes under the same numbers, and
 // keeps the window full from then on.
-func (p *person) talkOn() error {
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
-	for _, m := range p.pending {
-		p.w.repeats++
-		if err := p.write(m); err != nil {
-			return err
-		}
+func (p *Person) TalkOn() error {
+	p.w.Mu.Lock()
+	defer p.w.Mu.Unlock()
+	if err := p.again(); err != nil {
+		return err
 	}
 	p.writes = true
 	return p.top()
 }
 
+// again sends what is pending again.
+func (p *Person) again() error {
+	for _, m := range p.pending {
+		p.w.Repeats++
+		if err := p.write(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // top fills the window.
-func (p *person) top() error {
+func (p *Person) top() error {
 	for p.writes && len(p.pending) < p.window {
 		p.made++
 		p.seq = p.seq%0xefff + 1
 		m := &sent{to: p.peers[p.w.rnd.IntN(len(p.peers))], seq: p.seq}
-		m.body = fmt.Sprintf("%s>%d #%d %s", p.name, m.to, p.made, strings.Repeat("x", p.w.rnd.IntN(200)))
+		m.body = fmt.Sprintf("%s>%d #%d %s", p.Name, m.to, p.made, strings.Repeat("x", p.w.rnd.IntN(200)))
 		p.pending = append(p.pending, m)
 		if err := p.write(m); err != nil {
 			return err
@@ -381,184 +397,192 @@ func (p *person) top() error {
 	return nil
 }
 
-func (p *person) write(m *sent) error {
-	return p.session.send(cmdMessage, m.seq, body(p.id, m.to, 0, 0, 1, m.body))
+func (p *Person) write(m *sent) error {
+	return p.Session.Send(CmdMessage, m.seq, Body(p.id, m.to, 0, 0, 1, m.body))
 }
 
 // hear takes what the server sends unasked, in order.
-func (p *person) hear(a packet) {
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
-	switch a.command {
-	case cmdAck:
+func (p *Person) hear(a Packet) {
+	p.w.Mu.Lock()
+	defer p.w.Mu.Unlock()
+	switch a.Command {
+	case CmdAck:
 		p.ack(a)
-	case cmdMessage:
+	case CmdMessage:
 		p.push(a)
-	case cmdKicked:
-		p.w.fault("%s was kicked, reason %d", p.name, a.body.Num(2))
-	case cmdStatus, cmdDesktop, cmdReadNotice, cmdHeartbeat:
+	case CmdKicked:
+		p.w.fault("%s was kicked, reason %d", p.Name, a.Body.Num(2))
+	case CmdStatus, CmdDesktop, cmdReadNotice, CmdHeartbeat:
 	default:
-		p.w.fault("%s: unasked %#04x", p.name, a.command)
+		p.w.fault("%s: unasked %#04x", p.Name, a.Command)
 	}
 }
 
-func (p *person) ack(a packet) {
-	i := slices.IndexFunc(p.pending, func(m *sent) bool { return m.seq == a.seq })
+func (p *Person) ack(a Packet) {
+	i := slices.IndexFunc(p.pending, func(m *sent) bool { return m.seq == a.Seq })
 	if i < 0 {
-		p.w.fault("%s: ack of seq %d, which is not pending", p.name, a.seq)
+		p.w.fault("%s: ack of seq %d, which is not pending", p.Name, a.Seq)
 		return
 	}
-	m, id := p.pending[i], a.body.Num(3)
+	m, id := p.pending[i], a.Body.Num(3)
 	p.pending = slices.Delete(p.pending, i, i+1)
-	if a.body.Num(1) != p.id || a.body.Num(2) != m.to || a.body.Num(4) != 1 {
-		p.w.fault("%s: ack to %d of session %d, type %d", p.name, a.body.Num(1), a.body.Num(2), a.body.Num(4))
+	if a.Body.Num(1) != p.id || a.Body.Num(2) != m.to || a.Body.Num(4) != 1 {
+		p.w.fault("%s: ack to %d of session %d, type %d", p.Name, a.Body.Num(1), a.Body.Num(2), a.Body.Num(4))
 	}
 	t := p.w.talk(p.id, m.to)
 	if other, ok := t.acked[id]; ok {
-		p.w.fault("%s: id %d with %d was acked for %q and now for %q", p.name, id, m.to, other, m.body)
+		p.w.fault("%s: id %d with %d was acked for %q and now for %q", p.Name, id, m.to, other, m.body)
 	}
 	t.acked[id], t.ids[m.body] = m.body, id
 	t.read[p.id].reach(id)
 	if h := p.held[m.to]; h.got[id] == m.body {
-		p.w.late++
+		p.w.Late++
 	}
 	p.hold(m.to, p.held[m.to], id, m.body, "ack")
-	if p.w.acked++; p.w.acked == p.w.goal {
+	if p.w.Acked++; p.w.Acked == p.w.goal {
 		close(p.w.reached)
 	}
 	_ = p.top() // a cut connection is met by its reader
 }
 
-func (p *person) push(a packet) {
-	p.w.pushes++
-	from, to, id, text := a.body.Num(1), a.body.Num(2), a.body.Num(3), a.body.Text(6)
+func (p *Person) push(a Packet) {
+	p.w.Pushes++
+	from, to, id, text := a.Body.Num(1), a.Body.Num(2), a.Body.Num(3), a.Body.Text(6)
 	peer := from
 	if from == p.id {
 		peer = to // of an earlier session of this person
 	}
 	h := p.held[peer]
 	switch {
-	case a.seq != 0:
-		p.w.fault("%s: push with seq %d", p.name, a.seq)
+	case a.Seq != 0:
+		p.w.fault("%s: push with seq %d", p.Name, a.Seq)
 	case h == nil || from != p.id && to != p.id:
-		p.w.fault("%s: push of a message from %d to %d", p.name, from, to)
+		p.w.fault("%s: push of a message from %d to %d", p.Name, from, to)
 		return
 	case id <= h.pushed:
-		p.w.fault("%s: push of id %d from %d after %d", p.name, id, from, h.pushed)
+		p.w.fault("%s: push of id %d from %d after %d", p.Name, id, from, h.pushed)
 	case h.joined && h.whole < id-1:
-		p.w.fault("%s: push of id %d from %d, but %d never came", p.name, id, from, h.whole+1)
+		p.w.fault("%s: push of id %d from %d, but %d never came", p.Name, id, from, h.whole+1)
 	case h.synced && h.got[id] != "" && !p.own(peer, id):
-		p.w.fault("%s: push of id %d from %d, which was in an answer", p.name, id, from)
+		p.w.fault("%s: push of id %d from %d, which was in an answer", p.Name, id, from)
 	}
 	h.pushed = id
 	p.hold(peer, h, id, text, "push")
 	if from != p.id && h.synced && p.writes && p.w.rnd.IntN(8) == 0 {
-		p.w.reads++
+		p.w.Reads++
 		c := p.w.talk(p.id, peer).read[p.id]
 		if id > c.sure {
 			c.maybe = append(c.maybe, id)
 		}
-		_ = p.session.send(cmdRead, 0, body(p.id, peer, id, 1)) // as above
+		_ = p.Session.Send(cmdRead, 0, Body(p.id, peer, id, 1)) // as above
 	}
 }
 
-// inFlight is how many sends wait for their ack.
-func (w *world) inFlight() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// InFlight is how many sends wait for their ack.
+func (w *World) InFlight() int {
+	w.Mu.Lock()
+	defer w.Mu.Unlock()
 	n := 0
-	for _, p := range w.people {
+	for _, p := range w.People {
 		n += len(p.pending)
 	}
 	return n
 }
 
-// await waits until so many more sends have been acked.
-func (w *world) await(acks int, s *server) {
+// process is what a test has started, and that may end before its time.
+type process interface{ Over() <-chan struct{} }
+
+// Await waits until so many more sends have been acked.
+func (w *World) Await(acks int, s process) {
 	w.t.Helper()
-	w.mu.Lock()
-	w.goal, w.reached = w.acked+acks, make(chan struct{})
+	w.Mu.Lock()
+	w.goal, w.reached = w.Acked+acks, make(chan struct{})
 	reached := w.reached
-	w.mu.Unlock()
+	w.Mu.Unlock()
 	w.wait(reached, s, fmt.Sprintf("%d acks", acks))
 }
 
-func (w *world) wait(reached <-chan struct{}, s *server, what string) {
+func (w *World) wait(reached <-chan struct{}, s process, what string) {
 	w.t.Helper()
+	var over <-chan struct{}
+	if s != nil {
+		over = s.Over()
+	}
 	select {
 	case <-reached:
-	case <-s.over():
-		w.t.Fatalf("no %s: the server ended: %v", what, s.err)
-	case <-time.After(patience):
-		w.check()
-		w.t.Fatalf("no %s in %v; %d in flight", what, patience, w.inFlight())
+	case <-over:
+		w.t.Fatalf("no %s: the server ended", what)
+	case <-time.After(Patience):
+		w.Check()
+		w.t.Fatalf("no %s in %v; %d in flight", what, Patience, w.InFlight())
 	}
-	w.check()
+	w.Check()
 }
 
-// quiet stops the writing and waits until every send is acked.
-func (w *world) quiet(s *server) {
+// Quiet stops the writing and waits until every send is acked.
+func (w *World) Quiet(s process) {
 	w.t.Helper()
-	w.mu.Lock()
+	w.Mu.Lock()
+	w.quieted = true
 	left := 0
-	for _, p := range w.people {
+	for _, p := range w.People {
 		p.writes = false
 		left += len(p.pending)
 	}
-	w.goal, w.reached = w.acked+left, make(chan struct{})
+	w.goal, w.reached = w.Acked+left, make(chan struct{})
 	reached := w.reached
 	if left == 0 {
 		close(w.reached)
 		w.goal = -1
 	}
-	w.mu.Unlock()
+	w.Mu.Unlock()
 	w.wait(reached, s, fmt.Sprintf("last %d acks", left))
 }
 
-// settle demands, in a quiet world, that everybody holds each message of his talks,
+// Settle demands, in a quiet world, that everybody holds each message of his talks,
 // without asking for it: what the history of this session's beginning did not bring
 // must be pushed.
-func (w *world) settle() {
+func (w *World) Settle() {
 	w.t.Helper()
 	// A request answered after all pushes up to its position flushes them.
-	w.each(func(p *person) error {
+	w.Each(func(p *Person) error {
 		for _, peer := range p.peers {
 			var latest uint32
-			if err := p.session.ask(cmdLatest, body(p.id, 1, peer), func(a packet) { latest = a.body.Num(4) }); err != nil {
+			if err := p.Session.ask(cmdLatest, Body(p.id, 1, peer), func(a Packet) { latest = a.Body.Num(4) }); err != nil {
 				return err
 			}
-			w.mu.Lock()
+			w.Mu.Lock()
 			if h := p.held[peer]; h.whole != latest {
-				w.fault("%s: the talk with %d has %d messages, and %d never came", p.name, peer, latest, h.whole+1)
+				w.fault("%s: the talk with %d has %d messages, and %d never came", p.Name, peer, latest, h.whole+1)
 			}
 			if n := uint32(len(w.talk(p.id, peer).acked)); latest != n {
 				w.fault("the talk of %d and %d has %d messages, %d were acked", p.id, peer, latest, n)
 			}
-			w.mu.Unlock()
+			w.Mu.Unlock()
 		}
 		return nil
 	})
 }
 
-// audit reads everything from the beginning, and holds it against the model: in a
+// Audit reads everything from the beginning, and holds it against the model: in a
 // quiet world every acked message is in the history exactly once under its id, ids
 // are 1..n, and unread = head - cursor.
-func (w *world) audit() {
+func (w *World) Audit() {
 	w.t.Helper()
-	w.each(func(p *person) error {
+	w.Each(func(p *Person) error {
 		for _, peer := range p.peers {
 			fresh := &held{got: map[uint32]string{}, synced: true}
 			if err := p.fetch(peer, fresh); err != nil {
 				return err
 			}
-			w.mu.Lock()
+			w.Mu.Lock()
 			if t := w.talk(p.id, peer); !maps.Equal(fresh.got, t.acked) {
-				w.fault("%s: history with %d: %s", p.name, peer, difference(fresh.got, t.acked))
+				w.fault("%s: history with %d: %s", p.Name, peer, difference(fresh.got, t.acked))
 			} else if int(fresh.whole) != len(t.acked) || len(t.ids) != len(t.acked) {
-				w.fault("%s: history with %d: %d messages, %d bodies, ids without a hole up to %d", p.name, peer, len(t.acked), len(t.ids), fresh.whole)
+				w.fault("%s: history with %d: %d messages, %d bodies, ids without a hole up to %d", p.Name, peer, len(t.acked), len(t.ids), fresh.whole)
 			}
-			w.mu.Unlock()
-			if p.device != deviceWindows {
+			w.Mu.Unlock()
+			if p.device != DeviceWindows {
 				continue // one cursor, so only one of the devices may move it here
 			}
 			if err := p.auditUnread(peer); err != nil {
@@ -570,36 +594,36 @@ func (w *world) audit() {
 }
 
 // auditUnread reads up to a random id and asks for the count, on one connection.
-func (p *person) auditUnread(peer uint32) error {
-	p.w.mu.Lock()
+func (p *Person) auditUnread(peer uint32) error {
+	p.w.Mu.Lock()
 	t := p.w.talk(p.id, peer)
 	head := uint32(len(t.acked))
 	at := uint32(p.w.rnd.IntN(int(head) + 2)) // one beyond the head, at times
-	p.w.mu.Unlock()
-	if err := p.session.send(cmdRead, 0, body(p.id, peer, at, 1)); err != nil {
+	p.w.Mu.Unlock()
+	if err := p.Session.Send(cmdRead, 0, Body(p.id, peer, at, 1)); err != nil {
 		return err
 	}
-	return p.session.ask(cmdUnread, body(p.id), func(a packet) {
-		p.w.mu.Lock()
-		defer p.w.mu.Unlock()
-		total, n, sum := a.body.Num(2), uint32(0), uint32(0)
-		for _, f := range a.body.Subs(3) {
+	return p.Session.ask(cmdUnread, Body(p.id), func(a Packet) {
+		p.w.Mu.Lock()
+		defer p.w.Mu.Unlock()
+		total, n, sum := a.Body.Num(2), uint32(0), uint32(0)
+		for _, f := range a.Body.Subs(3) {
 			if sum += f.Num(3); f.Num(1) == peer {
 				n = f.Num(3)
 			}
 		}
 		if sum != total {
-			p.w.fault("%s: unread total is %d, its parts are %d", p.name, total, sum)
+			p.w.fault("%s: unread total is %d, its parts are %d", p.Name, total, sum)
 		}
 		c := t.read[p.id]
 		got := head - n
 		switch want := max(c.sure, min(at, head)); {
 		case n > head:
-			p.w.fault("%s: %d unread of %d with %d", p.name, n, head, peer)
+			p.w.fault("%s: %d unread of %d with %d", p.Name, n, head, peer)
 		case got != want && !slices.Contains(c.maybe, got):
-			p.w.fault("%s: unread with %d is %d of %d after reading up to %d; cursor was %d or one of %v", p.name, peer, n, head, at, c.sure, c.maybe)
+			p.w.fault("%s: unread with %d is %d of %d after reading up to %d; cursor was %d or one of %v", p.Name, peer, n, head, at, c.sure, c.maybe)
 		case got < want:
-			p.w.fault("%s: cursor with %d moved back to %d from %d", p.name, peer, got, want)
+			p.w.fault("%s: cursor with %d moved back to %d from %d", p.Name, peer, got, want)
 		}
 		c.reach(got)
 	})
