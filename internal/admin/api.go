@@ -109,6 +109,7 @@ type ImportError struct {
 // Status is what a server says about itself.
 type Status struct {
 	Version       string         `json:"version"`
+	Role          string         `json:"role,omitempty"` // of a cluster
 	PID           int            `json:"pid"`
 	Started       time.Time      `json:"started"`
 	Ready         bool           `json:"ready"`
@@ -119,13 +120,46 @@ type Status struct {
 	HTTP          string         `json:"http"`
 	Log           string         `json:"log"` // ULID
 	Partitions    int            `json:"partitions"`
-	Contacts      string         `json:"contacts"` // who may write to whom: "everyone" or "friends"
+	Contacts      string         `json:"contacts"`            // who may write to whom: "everyone" or "friends"
+	Advertise     string         `json:"advertise,omitempty"` // where all clients are sent; not there: to the connector with the fewest
+	Nodes         []NodeStatus   `json:"nodes"`               // all that are heard, this one included
 	Streams       []StreamStatus `json:"streams"`
 	Sessions      int            `json:"sessions"`        // on this node
 	DesktopOnline int            `json:"desktop_online"`  // people, everywhere
 	Files         *FileStatus    `json:"files,omitempty"` // not there: no file server
 	Pictures      PictureStatus  `json:"pictures"`
 	Pushes        PushStatus     `json:"pushes"`
+	Leases        []LeaseStatus  `json:"leases"`
+	Unknown       []string       `json:"unknown,omitempty"` // what could not be found out now, and why
+}
+
+// NodeStatus is a live process of the log.
+type NodeStatus struct {
+	Process   string  `json:"process"`
+	Node      string  `json:"node"` // its host
+	Role      string  `json:"role"` // "connector" (also `godwit up`), "gateway" or "projector"
+	Advertise string  `json:"advertise,omitempty"`
+	Clients   int     `json:"clients"` // connected, logged in or not
+	Capacity  int     `json:"capacity,omitempty"`
+	State     string  `json:"state,omitempty"`         // of a connector: "serves" or "no clients now"; "stopping"
+	Clock     float64 `json:"clock_seconds,omitempty"` // ahead of this process's, the way of its beat included
+	Views     int     `json:"views,omitempty"`         // of a projector
+	Owns      int     `json:"owns,omitempty"`          // of these, fanned out by it
+}
+
+// ViewCopy is a view as one projector keeps it.
+type ViewCopy struct {
+	Process string `json:"process"`
+	Node    string `json:"node"`
+	Folded  uint64 `json:"folded"`
+	Warm    bool   `json:"warm"` // it could take over at once
+}
+
+// LeaseStatus is a lease: who has the right to own a view, or to send pushes.
+type LeaseStatus struct {
+	Name    string    `json:"name"`
+	Process string    `json:"process,omitempty"` // not there: nobody
+	Renewed time.Time `json:"renewed"`           // by the servers' clock
 }
 
 // StoreStatus is how full a store is.
@@ -168,8 +202,14 @@ type StreamStatus struct {
 	Name      string `json:"name"`
 	Last      uint64 `json:"last"` // sequence of the last record
 	View      string `json:"view"`
-	Folded    uint64 `json:"folded"`    // in memory
-	Committed uint64 `json:"committed"` // in the file
+	Folded    uint64 `json:"folded"`    // in memory of this process, 0 where it does not keep the view
+	Committed uint64 `json:"committed"` // in its file
+
+	Leader   string     `json:"leader,omitempty"` // server that leads the stream; not there: no cluster, or none
+	Replicas int        `json:"replicas"`         // servers that hold it; 0: not known now
+	Current  int        `json:"current"`          // of these, that have all of it
+	Owner    *ViewCopy  `json:"owner,omitempty"`  // who fans it out
+	Standbys []ViewCopy `json:"standbys"`         // who could take over
 }
 
 // ReplayProgress is one line of a replay's answer.

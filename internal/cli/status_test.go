@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,14 @@ func TestStatusIsToldInWords(t *testing.T) {
 		Pushes: admin.PushStatus{Sending: true, Targets: []admin.TargetStatus{
 			{ID: "a", BacklogSeconds: new(0.0)}, {ID: "b", BacklogSeconds: new(90.4)}, {ID: "c", Disabled: true}, {ID: "d"},
 		}},
+		Nodes: []admin.NodeStatus{
+			{Process: "CCCC", Node: "c1", Role: "connector", Advertise: "im:8000", Clients: 3, Capacity: 100, State: "serves", Clock: 0.5},
+			{Process: "xAAAA", Node: "p1", Role: "projector", Views: 1, Owns: 1}, {Process: "xBBBB", Node: "p1", Role: "projector", Views: 1},
+		},
+		Streams: []admin.StreamStatus{{Name: "PEOPLE", Last: 9, View: "people", Leader: "n1", Replicas: 3, Current: 2,
+			Owner: &admin.ViewCopy{Process: "xAAAA", Folded: 9, Warm: true}, Standbys: []admin.ViewCopy{{Process: "xBBBB", Folded: 4}}}},
+		Leases:  []admin.LeaseStatus{{Name: "people", Process: "xAAAA"}},
+		Unknown: []string{"PRESENCE: no leader"},
 	}
 	if err := writeStatus(&out, st); err != nil {
 		t.Fatal(err)
@@ -26,6 +35,22 @@ func TestStatusIsToldInWords(t *testing.T) {
 		"  target a has caught up", "  target b behind by 1m30s", "  target c disabled", "  target d not known here",
 	} {
 		if !strings.Contains(out.String(), "\n"+line+"\n") {
+			t.Errorf("no line %q in\n%s", line, out.String())
+		}
+	}
+	for _, line := range []string{
+		"3 clients connected, 0 people online with a desktop",
+		"NODE     ROLE       ADDRESS      CLIENTS   STATE              CLOCK",
+		"c1       connector  im:8000      3 of 100  serves             +0.5s",
+		"p1/AAAA  projector  -            -         owns 1 of 1 views  -",
+		"p1/BBBB  projector  -            -         owns 0 of 1 views  -",
+		"STREAM  RECORDS  LEADER  CURRENT  VIEW    OWNER (BEHIND)  STANDBYS (BEHIND)",
+		"PEOPLE  9        n1      2 of 3   people  p1/AAAA (0)     p1/BBBB (5) cold",
+		"leases: people p1/AAAA",
+		"not known now: PRESENCE: no leader",
+	} {
+		line = strings.Join(strings.Fields(line), " ")
+		if !slices.ContainsFunc(strings.Split(out.String(), "\n"), func(l string) bool { return strings.Join(strings.Fields(l), " ") == line }) {
 			t.Errorf("no line %q in\n%s", line, out.String())
 		}
 	}

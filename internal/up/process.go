@@ -50,16 +50,17 @@ type process struct {
 	private      net.Listener // --admin
 	fileListener net.Listener
 
-	bus       *bus.Bus
-	owners    *owner.Process
-	node      *delivery.Node
-	srv       *connector.Server
-	gate      *connector.Gate
-	files     *fileRole
-	people    admin.People
-	serverAPI *api.API
-	pictures  *pictures.Handler
-	pushes    *webhook.Sender
+	bus        *bus.Bus
+	owners     *owner.Process
+	projectors *owner.Projectors // that are heard
+	node       *delivery.Node
+	srv        *connector.Server
+	gate       *connector.Gate
+	files      *fileRole
+	people     admin.People
+	serverAPI  *api.API
+	pictures   *pictures.Handler
+	pushes     *webhook.Sender
 
 	replaying sync.Mutex
 }

@@ -34,7 +34,7 @@ func Gateway(ctx context.Context, cfg Config) error {
 	return run(ctx, cfg, bus.RoleGateway, func(p *process) []step {
 		return []step{
 			p.readToken, p.makeHasher, p.listenHTTP, p.listenAdmin, p.listenFiles,
-			p.openLog, p.openFiles, p.makeGateNode, p.makeAPI, p.makePushes, p.openPictures,
+			p.openLog, p.hearProjectors, p.openFiles, p.makeGateNode, p.makeAPI, p.makePushes, p.openPictures,
 			p.startNode, p.startAdmin, p.awaitNode, p.startFiles, p.startPushes, p.startHTTP, p.startObserving,
 		}
 	})

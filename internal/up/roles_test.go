@@ -230,6 +230,22 @@ func TestRolesServeTogether(t *testing.T) {
 	}
 	c.hears(bobHears, "by the API")
 
+	bustest.Eventually(t, "a status tells of all", func() bool {
+		st, err := operator.Status(t.Context())
+		roles := map[string]int{}
+		owned := 0
+		for _, n := range st.Nodes {
+			roles[n.Role]++
+		}
+		for _, s := range st.Streams {
+			if s.Owner != nil && len(s.Standbys) == 1 && s.Replicas == 1 {
+				owned++
+			}
+		}
+		return err == nil && st.Role == "gateway" && roles["connector"] == 2 && roles["gateway"] == 1 && roles["projector"] == 2 &&
+			owned == 4 && len(st.Leases) > 4 && len(st.Unknown) == 0 && st.DesktopOnline == 2
+	})
+
 	if err := projector.stop(); err != nil {
 		t.Fatal(err)
 	}

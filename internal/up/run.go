@@ -16,7 +16,7 @@ func Run(ctx context.Context, cfg Config) error {
 			p.readIdentity, p.lockDirectory, p.makeToken,
 			// Ports first: an address that is taken is told before the log is touched.
 			p.tryPorts, p.listenHTTP, p.listenAdmin, p.listenFiles,
-			p.openLog, p.openViews, p.openFiles, p.makeHasher, p.makeServer, p.makeNode, p.makeAPI, p.makePushes, p.openPictures,
+			p.openLog, p.hearProjectors, p.openViews, p.openFiles, p.makeHasher, p.makeServer, p.makeNode, p.makeAPI, p.makePushes, p.openPictures,
 			p.startViews, p.startNode, p.startAdmin, p.publishAdmin, p.awaitNode, p.succeed, p.populate,
 			p.startServer, p.startFiles, p.startPushes, p.startHTTP, p.startObserving,
 		}
