@@ -283,6 +283,10 @@ func (o *Objects) Delete(ctx context.Context, name string) error {
 	return o.purge(ctx, o.metaSubject(name))
 }
 
+// MaxBytes is how many bytes the store may hold: what it was made with, also where this
+// process asked for another limit and may not set it.
+func (o *Objects) MaxBytes() int64 { return o.cfg.MaxBytes }
+
 // Room is how many bytes the store takes until it is full.
 func (o *Objects) Room(ctx context.Context) (int64, error) {
 	if o.b.closed.Load() {

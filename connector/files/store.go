@@ -201,7 +201,7 @@ func ownKey(u uint32, id string) string { return userKey(u) + "." + id }
 // Room is how many bytes the store is to hold, and how many it takes until it is full.
 func (s *Store) Room(ctx context.Context) (all, left int64, err error) {
 	left, err = s.parts.Room(ctx)
-	return s.cfg.Room, left, err
+	return s.parts.MaxBytes(), left, err
 }
 
 // Create makes a task. The error is ErrSize, ErrName, ErrTooMany, ErrNoRoom, or a failure.

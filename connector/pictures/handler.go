@@ -146,7 +146,7 @@ func New(ctx context.Context, cfg Config) (*Handler, error) {
 // Room is how many bytes the store is to hold, and how many it takes until it is full.
 func (h *Handler) Room(ctx context.Context) (all, left int64, err error) {
 	left, err = h.store.Room(ctx)
-	return h.cfg.Room, left, err
+	return h.store.MaxBytes(), left, err
 }
 
 // ServeHTTP serves both ways.
