@@ -20,7 +20,7 @@ func TestTraceFollowsAMessage(t *testing.T) {
 		ann.send(ann.pack(client.CmdMsgData, 44, msg(2, text, "secret")))
 		r.step(ann, bob)
 		trace := ""
-		for _, line := range strings.Split(log.text(), "\n") {
+		for line := range strings.SplitSeq(log.text(), "\n") {
 			_, after, _ := strings.Cut(line, "trace=")
 			id, _, _ := strings.Cut(after, " ")
 			switch {
