@@ -10,7 +10,7 @@
 // what they can't hold. The first record of each is StreamOpened, written only where
 // the stream is empty, with the log's ULID as writer and 1 as number. [Open] refuses
 // streams of different logs ([ErrMixedLog]) and settings that differ ([ConfigError]).
-// Buckets stand beside them: epochs, cursors, leases with a time to live, and secrets ([Bus.Secret]).
+// Buckets stand beside them: epochs, cursors, leases, and secrets ([Bus.Secret]).
 // So do stores for what is large and passes ([Bus.Objects]) and tables of what belongs to
 // it ([Bus.Table]), each with a limit of room, and over a connection of their own.
 //
@@ -73,7 +73,16 @@
 //
 // # Leases
 //
-// A lease is held for three seconds and renewed each second. Its revision grows with
-// each acquisition. It is no lock: two may believe that they hold it for a moment,
-// and whoever relies on it must compare revisions.
+// A lease is renewed twice a second, and free when its holder has been silent for two
+// seconds. Its revision grows with each acquisition. It is no lock: a holder whose
+// renewals get no answer goes on until it learns that another one has the lease, so two
+// may believe that they hold it, and whoever relies on it must compare revisions.
+//
+// # Clusters
+//
+// A process may have a [Role], and the servers let it do what [Permissions] lists.
+// [Prepare] makes a log with all that stands beside it; whoever sets Config.CheckOnly
+// makes nothing. [Bus.Writable] says within about five seconds that a quorum or the
+// connection is lost, though nothing be appended. Appends are taken meanwhile, and
+// stored when an election is over.
 package bus
