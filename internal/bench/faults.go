@@ -30,6 +30,9 @@ type Faults struct {
 	Duration time.Duration // how long they write
 	Drain    time.Duration // after it, for what is on its way; default 60 s
 	Every    time.Duration // between two lines of progress, default 5 s
+	// Enough ends the writing before Duration is over, nil: never. What is under way is
+	// brought out and everything checked all the same.
+	Enough <-chan struct{}
 }
 
 // FaultsReport is what a Faults found.
@@ -91,7 +94,7 @@ func (c Faults) Run(ctx context.Context, o Options) (*FaultsReport, error) {
 	}
 	b := &faults{
 		o: o, c: c, run: rand.Uint64(), filler: newFiller(o.Seed, c.Size), logins: make(chan struct{}, o.Parallel),
-		r: FaultsReport{Pairs: c.Pairs, Size: c.Size, Rate: c.Rate, Seed: o.Seed, Duration: c.Duration.Seconds()},
+		r: FaultsReport{Pairs: c.Pairs, Size: c.Size, Rate: c.Rate, Seed: o.Seed},
 	}
 	for i := 0; i < len(accounts); i += 2 {
 		p, q := b.talker(accounts[i]), b.talker(accounts[i+1])
@@ -139,8 +142,19 @@ func (b *faults) load(ctx context.Context) error {
 	}
 	writing, stop := context.WithTimeout(ctx, b.c.Duration)
 	defer stop()
-	drained, cancel := context.WithTimeout(ctx, b.c.Duration+b.c.Drain)
+	drained, cancel := context.WithCancel(ctx)
 	defer cancel()
+	there.Go(func() {
+		began := time.Now()
+		select {
+		case <-b.c.Enough:
+			stop()
+		case <-writing.Done():
+		}
+		b.count(func(r *FaultsReport) { r.Duration = time.Since(began).Seconds() })
+		_ = hold(drained, b.c.Drain) // the end of it is told by the context
+		cancel()
+	})
 	b.o.Log.Info("loading", "pairs", b.c.Pairs, "duration", b.c.Duration)
 	there.Go(func() { b.progress(writing) })
 	var writers sync.WaitGroup

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,14 +21,18 @@ func newBenchFaults(streams IO) *cobra.Command {
 meanwhile: who is cut off comes back, reads what was missed, and sends again what has no ack.
 At the end every conversation is read as a whole. Ends with exit code 1 if a message that was
 acknowledged is missing, is there twice, is out of order or has another id than its ack, or if
-somebody who was online was not told of it.`,
+somebody who was online was not told of it.
+
+An interrupt ends the writing before --duration is over, and the check goes on; a second one
+ends all.`,
 		Example: `  godwit bench faults --pairs 50 --rate 5 --duration 2m`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if c.Duration <= 0 || c.Drain <= 0 || c.Rate <= 0 {
 				return usagef("--duration, --drain and --rate are above zero")
 			}
-			return measure(cmd.Context(), &b, streams, c.Run)
+			c.Enough = cmd.Context().Done()
+			return measure(context.WithoutCancel(cmd.Context()), &b, streams, c.Run)
 		},
 	}
 	f := cmd.Flags()
