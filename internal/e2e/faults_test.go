@@ -204,7 +204,7 @@ func TestTwoOwners(t *testing.T) {
 	}
 	w.Finish()
 	terms, stale := r.Frames.Counts()
-	t.Logf("an owner was held %d times; %d changes of term, %d frames of an owner that was none any more", held, terms, stale)
+	t.Logf("an owner was held %d times; %d changes of term, %d words of an owner that was none any more", held, terms, stale)
 	if terms == 0 || stale == 0 {
 		t.Errorf("two owners never fanned out at once")
 	}

@@ -358,7 +358,7 @@ func TestTwoOwners(t *testing.T) {
 		}
 		c.finish()
 		terms, stale := c.Frames.Counts()
-		t.Logf("an owner was held %d times; %d changes of term, %d frames of an owner that was none any more", held, terms, stale)
+		t.Logf("an owner was held %d times; %d changes of term, %d words of an owner that was none any more", held, terms, stale)
 		if terms == 0 || stale == 0 {
 			t.Error("two owners never fanned out at once")
 		}

@@ -298,7 +298,7 @@ type frames struct {
 	mu      sync.Mutex
 	highest map[uint32]*frame.Term
 	terms   int // how often a stream's frames went over to a higher term
-	stale   int // frames sent under a lower term than one before
+	stale   int // frames and heartbeats sent under a lower term than one before
 	all     map[uint32]Reign
 }
 
@@ -322,8 +322,6 @@ func (s *frames) saw(f *frame.Frame) {
 	case higher(f.Term, h):
 		s.highest[f.Stream] = f.Term
 		s.terms++
-	case higher(h, f.Term):
-		s.stale++
 	}
 }
 
@@ -334,8 +332,11 @@ func (s *frames) shown(owner string, stream uint32, term *frame.Term) {
 	if s.all == nil {
 		s.all = map[uint32]Reign{}
 	}
-	if was := s.all[stream].term; was == nil || higher(term, was) {
+	switch was := s.all[stream].term; {
+	case was == nil || higher(term, was):
 		s.all[stream] = Reign{term, owner, time.Now()}
+	case higher(was, term):
+		s.stale++
 	}
 }
 
