@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -264,4 +265,62 @@ func TestRolesServeTogether(t *testing.T) {
 	_, bobHears = c.login(a, "bob")
 	c.say(ann, bob.ID(), "at one connector")
 	c.hears(bobHears, "at one connector")
+}
+
+// Of several gateways one sends the pushes, and another does when it ends.
+func TestRolesOfGatewaysPassOn(t *testing.T) {
+	c := newCluster(t)
+	c.projector()
+	gateways := []*member{c.gateway(), c.gateway()}
+	var clients []*admin.Client
+	for _, g := range gateways {
+		c.ready(g)
+		clients = append(clients, admin.NewClient(g.at["admin"], operatorToken))
+	}
+	got := make(chan string, 64)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		got <- string(b)
+	}))
+	defer receiver.Close()
+	for _, name := range []string{"ann", "bob"} {
+		if _, err := clients[0].Add(t.Context(), admin.NewPerson{Name: name, Password: "secret"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := clients[0].Call(t.Context(), http.MethodPost, "/webhooks", map[string]any{"url": receiver.URL}, nil); err != nil {
+		t.Fatal(err)
+	}
+	says := func(by *admin.Client, text string) {
+		t.Helper()
+		if err := by.Call(t.Context(), http.MethodPost, "/messages", map[string]any{"from": 1, "to_user": 2, "text": text}, nil); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case said := <-got:
+			if !strings.Contains(said, text) {
+				t.Errorf("%q is pushed as %s", text, said)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("%q is never pushed", text)
+		}
+	}
+	says(clients[1], "both are there")
+	sender := -1
+	bustest.Eventually(t, "one sends", func() bool {
+		n := 0
+		for i, g := range clients {
+			if st, err := g.Status(t.Context()); err == nil && st.Pushes.Sending {
+				sender, n = i, n+1
+			}
+		}
+		return n == 1
+	})
+	if err := gateways[sender].stop(); err != nil {
+		t.Fatal(err)
+	}
+	says(clients[1-sender], "one has gone")
+	if len(got) > 0 {
+		t.Errorf("pushed again: %s", <-got)
+	}
 }
