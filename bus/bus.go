@@ -251,6 +251,9 @@ func (b *Bus) open(ctx context.Context) error {
 	b.wg.Go(b.watch)
 	if b.emb == nil {
 		b.wg.Go(b.probe)
+		b.wg.Go(func() { b.takeSides(b.events, "events") })
+		b.wg.Go(func() { b.takeSides(b.pushes, "pushes") })
+		b.wg.Go(func() { b.takeSides(b.queries, "queries") })
 	}
 	if b.hooks != nil && b.hooks.Opened != nil {
 		b.hooks.Opened(b.control())
