@@ -28,6 +28,10 @@ func keySubject(bucket, key string) string {
 // setTimeout bounds one write to a bucket.
 const setTimeout = 2 * time.Second
 
+// errUnderWay: another write of the key is not decided yet. It may be an earlier one of this
+// process, whose answer did not come; without a quorum that lasts until the leader steps down.
+var errUnderWay = errors.New("bus: another write of the key is under way")
+
 // ensureBuckets makes the buckets where they are missing.
 func (b *Bus) ensureBuckets(ctx context.Context) error {
 	bucket := func(name string) jetstream.StreamConfig {
@@ -93,7 +97,7 @@ func (b *Bus) entry(ctx context.Context, bucket, key string) (entry, error) {
 }
 
 // set writes a key if its newest revision is expect, ErrConflict if not. On any
-// other error the value may have been written.
+// other error the value may have been written, but for errUnderWay.
 func (b *Bus) set(ctx context.Context, bucket, key, value string, expect uint64, remove bool) (uint64, error) {
 	m := nats.NewMsg(keySubject(bucket, key))
 	m.Data = []byte(value)
@@ -113,6 +117,8 @@ func (b *Bus) set(ctx context.Context, bucket, key, value string, expect uint64,
 	switch {
 	case a.err == nil:
 		return a.seq, nil
+	case isCode(a.err, errCodeWrongLastConst):
+		return 0, fmt.Errorf("bus: set %s: %w", m.Subject, errUnderWay)
 	case isWrongLast(a.err):
 		return 0, ErrConflict
 	}

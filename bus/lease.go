@@ -215,10 +215,12 @@ func (l *Lease) look(ctx context.Context, changed <-chan struct{}, after time.Du
 		return false, left, nil
 	}
 	rev, err := l.write(ctx, e.revision)
-	if errors.Is(err, ErrConflict) {
+	switch {
+	case errors.Is(err, ErrConflict):
 		return false, leaseLook, nil
-	}
-	if err != nil {
+	case errors.Is(err, errUnderWay):
+		return false, leasePause, nil
+	case err != nil:
 		return false, leasePause, err
 	}
 	l.acquired, l.revision = rev, rev
@@ -320,6 +322,9 @@ func (l *Lease) Release(ctx context.Context) error {
 	<-l.done
 	for {
 		_, err := l.b.set(ctx, leaseBucket, l.name, "", l.revision, true)
+		if errors.Is(err, errUnderWay) && sleep(ctx, leaseLook) == nil {
+			continue // the last renewal is, and must not be what stays
+		}
 		if !errors.Is(err, ErrConflict) {
 			return err
 		}
