@@ -141,8 +141,12 @@ func (st *stream) beat() *frame.ProjectorStream {
 }
 
 // Ready is nil when every view that this process is to keep is open and not lagging, and
-// those that it is to own fan out; else it says what is missing.
+// those that it is to own fan out; else it says what is missing. While the log takes no
+// records nothing comes to be folded, and nobody may hear of what was.
 func (p *Process) Ready() error {
+	if err := p.bus.Writable(); err != nil {
+		return err
+	}
 	for _, st := range p.all() {
 		if err := st.ready(); err != nil {
 			return err
