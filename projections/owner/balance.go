@@ -343,8 +343,8 @@ func (p *Process) openLater(ctx context.Context, s event.Stream) {
 			return
 		}
 		p.openFailed(s, nil)
-		p.add(st)
 		p.start(st)
+		p.add(st)
 		p.nudge(p.beatNow)
 	})
 }

@@ -324,7 +324,7 @@ func (p *Process) Run(ctx context.Context) error {
 	}
 	letGo()
 	for _, st := range p.all() {
-		st.held.Wait()
+		st.awaitHeld()
 	}
 	stop()
 	p.work.Wait()
@@ -334,7 +334,8 @@ func (p *Process) Run(ctx context.Context) error {
 	return nil
 }
 
-// start has a stream followed and stood for.
+// start has a stream followed and stood for. Who finds a stream among the process's own may
+// wait for its end, so one that is opened while others run is started first.
 func (p *Process) start(st *stream) {
 	work, stop := context.WithCancel(p.working)
 	hold, letGo := context.WithCancel(p.holding)
@@ -351,9 +352,28 @@ func (st *stream) stopAll() {
 		return
 	}
 	st.letGo()
-	st.held.Wait()
+	st.awaitHeld()
 	st.stop()
 	st.followed.Wait()
+}
+
+// awaitHeld waits until the lease has been given up. A fold that waits for a full disk stands
+// in the way, and is ended.
+func (st *stream) awaitHeld() {
+	given := make(chan struct{})
+	go func() { st.held.Wait(); close(given) }()
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-given:
+			return
+		case <-look.C:
+			if st.view.Healthy() != nil {
+				st.view.Interrupt()
+			}
+		}
+	}
 }
 
 // serve answers for a view that every projector keeps, from when it has caught up.

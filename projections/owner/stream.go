@@ -133,7 +133,9 @@ func (st *stream) follow(ctx context.Context) {
 			}
 			continue
 		}
-		log.Error("view stopped", "err", err)
+		if !errors.Is(err, view.ErrClosed) { // the process ends
+			log.Error("view stopped", "err", err)
+		}
 		st.mu.Lock()
 		st.stopped = fmt.Errorf("view %s stopped: %w", st.fold.Name(), err)
 		st.endTerm()
