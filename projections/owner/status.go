@@ -158,7 +158,9 @@ func (p *Process) Ready() error {
 		return fmt.Errorf("no view is open yet")
 	}
 	for s, err := range p.unopened {
-		return fmt.Errorf("view %s can't be opened: %w", foldFor(s).Name(), err)
+		if p.duties[s].rank >= 0 { // else it has become another's matter
+			return fmt.Errorf("view %s can't be opened: %w", foldFor(s).Name(), err)
+		}
 	}
 	for s, d := range p.duties {
 		if d.rank >= 0 && p.streams[s] == nil {

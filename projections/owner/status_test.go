@@ -99,3 +99,17 @@ func TestProjectorsAreHeard(t *testing.T) {
 	stop()
 	bustest.Eventually(t, "it is gone", func() bool { return len(heard.Live()) == 0 })
 }
+
+// A view that could not be opened counts while it is this process's matter, not when it has
+// become another's.
+func TestAViewThatIsAnothersMatterIsNotMissed(t *testing.T) {
+	p := &Process{bus: bustest.New(t).Bus, cfg: Config{Owns: []event.Stream{}}, unopened: map[event.Stream]error{event.ConversationStream(0): errNotOpen}}
+	p.duties = map[event.Stream]duty{event.ConversationStream(0): {rank: 0}}
+	if err := p.Ready(); err == nil {
+		t.Error("ready without a view that it is to keep")
+	}
+	p.duties = map[event.Stream]duty{event.ConversationStream(0): {rank: -1}}
+	if err := p.Ready(); err != nil {
+		t.Error(err)
+	}
+}
