@@ -22,9 +22,9 @@ type loop struct {
 	servers []unix.Sockaddr // connected to by turns
 	dials   int
 	conns   map[int32]*conn
-	dirty  []*conn // with output since the last flush
-	read   []byte
-	events []unix.EpollEvent
+	dirty   []*conn // with output since the last flush
+	read    []byte
+	events  []unix.EpollEvent
 }
 
 // conn is one connection to the server.
