@@ -90,6 +90,7 @@ type Bus struct {
 	prepared   preparation
 	subjects   []string       // event subject by stream
 	lastStored []atomic.Int64 // by stream, Unix nanoseconds of the newest acknowledgement
+	sided      atomic.Int64   // Unix nanoseconds when pushes came from a server with a part in the cluster
 
 	ctx       context.Context // ends when Close begins
 	cancel    context.CancelFunc

@@ -17,6 +17,9 @@ const (
 	sideEvery = 2 * time.Second
 	sideAfter = 5 * time.Second  // of silence: go to the next server
 	sideRest  = 10 * time.Second // between two changes: with no quorum anywhere, none helps
+	// sideHolds is for how long an answer says that others are heard: beyond one question that
+	// gets lost, and below the ten beats after which a silent node counts as lost.
+	sideHolds = 7 * time.Second
 )
 
 // takeSides takes a connection to the next server when its own has been cut off from the
@@ -25,7 +28,11 @@ func (b *Bus) takeSides(nc *nats.Conn, name string) {
 	heard, changed := time.Now(), time.Time{}
 	for sleep(b.ctx, sideEvery) == nil {
 		began := time.Now()
-		if !nc.IsConnected() || b.answered(nc, "STREAM.INFO."+event.Presence.String()) || b.answered(nc, "STREAM.NAMES") {
+		part := nc.IsConnected() && b.answered(nc, "STREAM.INFO."+event.Presence.String())
+		if part && nc == b.pushes {
+			b.sided.Store(began.UnixNano())
+		}
+		if part || !nc.IsConnected() || b.answered(nc, "STREAM.NAMES") {
 			heard = time.Now()
 			continue
 		}
@@ -39,6 +46,13 @@ func (b *Bus) takeSides(nc *nats.Conn, name string) {
 		}
 		heard = time.Now()
 	}
+}
+
+// HearsAll tells whether whoever is not heard is silent: the server that beats come from has
+// a part in the cluster. One that is cut off hands on only what its own clients say, this
+// process among them. It may be false for a while though nothing is cut.
+func (b *Bus) HearsAll() bool {
+	return b.emb != nil || time.Since(time.Unix(0, b.sided.Load())) < sideHolds
 }
 
 // answered tells whether a leader with a quorum answers over the connection. That of the

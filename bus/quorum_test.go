@@ -25,6 +25,7 @@ func TestALeaseOutlivesTheQuorum(t *testing.T) {
 	if leader < 0 {
 		t.Fatal("nobody leads the leases")
 	}
+	bustest.Eventually(t, "everybody can be heard", k.HearsAll)
 	for i := range 3 {
 		if i != leader {
 			c.Stop(i)
@@ -37,6 +38,8 @@ func TestALeaseOutlivesTheQuorum(t *testing.T) {
 		t.Fatal("lost without anybody having taken it")
 	case <-away.C:
 	}
+	// A server that is left alone tells its clients of each other, and of nobody else.
+	bustest.Eventually(t, "the silence of others says nothing", func() bool { return !k.HearsAll() })
 	for i := range 3 {
 		if i != leader {
 			c.Start(i)
@@ -57,4 +60,5 @@ func TestALeaseOutlivesTheQuorum(t *testing.T) {
 		t.Error("lost to nobody")
 	default:
 	}
+	bustest.Eventually(t, "everybody can be heard again", k.HearsAll)
 }

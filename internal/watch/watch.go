@@ -1,7 +1,8 @@
 // Package watch declares node lives lost that have fallen silent. It measures
 // silence in beats of its own that it has received, never in time alone: while the
 // watch itself is paused, or cut off, nobody grows silent, and after a gap in its own
-// beats the count of everybody starts anew.
+// beats the count of everybody starts anew. So it does with a server that is itself cut
+// off from the cluster, and brings the watch its own beats and nobody else's.
 package watch
 
 import (
@@ -50,6 +51,9 @@ func (t *Tracker) Heard(life event.ID, own bool, now time.Time) {
 	t.missed[life] = 0
 }
 
+// Deaf says that others can't be heard, whether they speak or not: all counts start anew.
+func (t *Tracker) Deaf() { clear(t.missed) }
+
 // Watch begins to count for lives that the log calls live, and forgets the others.
 func (t *Tracker) Watch(live []event.ID) {
 	if t.missed == nil {
@@ -90,6 +94,9 @@ func Run(ctx context.Context, b *bus.Bus, node *delivery.Node, log *slog.Logger)
 		mu.Lock()
 		defer mu.Unlock()
 		t.Heard(life, own, time.Now())
+		if own && !b.HearsAll() {
+			t.Deaf()
+		}
 	})
 	if err != nil {
 		return fmt.Errorf("watch beats: %w", err)

@@ -24,8 +24,9 @@ func id(n byte) event.ID { return event.ID{15: n} }
 // Silence is counted in own beats that were heard, never in time alone.
 func TestTrackerCountsOwnBeats(t *testing.T) {
 	own, a, b := id(1), id(2), id(3)
-	// Steps: o own beat, a and b beats of the others, w the log calls both live, x it
-	// calls only b live, p a pause without any beat, . a second passes.
+	// Steps: o own beat, d one while nobody else can be heard, a and b beats of the others,
+	// w the log calls both live, x it calls only b live, p a pause without any beat, . a
+	// second passes.
 	for _, c := range []struct {
 		name, steps, lost string
 	}{
@@ -41,6 +42,9 @@ func TestTrackerCountsOwnBeats(t *testing.T) {
 		{"a gap of three seconds is none", "ow" + seconds(5, "o") + "..." + "o" + seconds(4, "o"), "a10 b10"},
 		{"whose life is over is forgotten", "ow" + seconds(10, "o") + "x", "b10"},
 		{"one that comes back into the log begins at nothing", "ow" + seconds(10, "o") + "xw" + seconds(9, "o"), "b19"},
+		{"whose server is cut off hears itself and declares nobody", "ow" + seconds(6, "o") + seconds(30, "dw"), ""},
+		{"ten beats count from when others can be heard again", "ow" + seconds(8, "d") + "w" + seconds(9, "o"), ""},
+		{"and no more", "ow" + seconds(8, "d") + "w" + seconds(10, "o"), "a10 b10"},
 		{"others are not heard because of the same outage", seconds(5, "oab") + "w" + "ppp" + "oab", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -50,6 +54,9 @@ func TestTrackerCountsOwnBeats(t *testing.T) {
 				switch step {
 				case 'o':
 					tr.Heard(own, true, now)
+				case 'd':
+					tr.Heard(own, true, now)
+					tr.Deaf()
 				case 'a':
 					tr.Heard(a, false, now)
 				case 'b':
