@@ -175,6 +175,15 @@ func (b *Bus) verify(ctx context.Context, s event.Stream, cp Checkpoint) error {
 	if !i.current() {
 		return fmt.Errorf("bus: %s: the checkpoint %d is missing, but not all replicas are up to date", s, cp.Sequence)
 	}
+	if cp.Fingerprint == FingerprintOf(nil) && i.State.LastSeq >= cp.Sequence {
+		return nil // known as lost already
+	}
+	if err := b.missing(ctx, s, i, msgGet{Seq: cp.Sequence}); err != nil && !errors.Is(err, errThere) {
+		return fmt.Errorf("bus: %s: the checkpoint %d is missing: %w", s, cp.Sequence, err)
+	}
+	if i, err = b.info(ctx, s); err != nil {
+		return err
+	}
 	if i.State.LastSeq < cp.Sequence {
 		return &RollbackError{Stream: s, At: cp.Sequence, Reason: fmt.Sprintf("it holds nothing, the stream ends at %d", i.State.LastSeq)}
 	}
@@ -187,10 +196,43 @@ func (b *Bus) verify(ctx context.Context, s event.Stream, cp Checkpoint) error {
 		return nil
 	case !errors.Is(err, ErrNoRecord):
 		return err
-	case cp.Fingerprint == FingerprintOf(nil):
-		return nil // known as lost already
 	}
 	return &RollbackError{Stream: s, At: cp.Sequence, Reason: "it holds nothing any more, though the stream goes on"}
+}
+
+// leaderSettles is how long a leader must have been the same before what it lacks is lost.
+const leaderSettles = 10 * time.Second
+
+// errThere says that what was missing has been found.
+var errThere = errors.New("it is there after all")
+
+// missing waits until a leader has led for a while, with all replicas up to date and nothing
+// at what g asks for: one that is new answers before it has worked off what was stored under
+// the one before. Where that changes meanwhile it fails at once, and has to be asked again. A
+// server without a cluster has nothing to work off.
+func (b *Bus) missing(ctx context.Context, s event.Stream, seen *streamInfo, g msgGet) error {
+	if seen.Cluster == nil {
+		return nil
+	}
+	for end := time.Now().Add(leaderSettles); time.Now().Before(end); {
+		if err := sleep(ctx, leaderSettles/20); err != nil {
+			return err
+		}
+		i, err := b.info(ctx, s)
+		if err != nil {
+			return err
+		}
+		if !i.current() || i.Cluster == nil || i.Cluster.Leader != seen.Cluster.Leader {
+			return errors.New("the leader has only begun")
+		}
+		switch _, err := b.get(ctx, s.String(), g); {
+		case err == nil:
+			return errThere
+		case !errors.Is(err, ErrNoRecord):
+			return err
+		}
+	}
+	return nil
 }
 
 // handlerError carries the error of a follower's own function out.
@@ -430,6 +472,9 @@ func (f *feed) lost(ctx context.Context, first, next uint64) error {
 	if !i.current() || i.State.LastSeq < next {
 		return fmt.Errorf("bus: %s: sequence %d is missing, but not all replicas are up to date", f.s, first)
 	}
+	if err := f.b.missing(ctx, f.s, i, msgGet{Seq: first}); err != nil {
+		return fmt.Errorf("bus: %s: sequence %d is missing: %w", f.s, first, err)
+	}
 	for _, seq := range []uint64{first, next - 1} {
 		if _, err := f.b.get(ctx, f.s.String(), msgGet{Seq: seq}); !errors.Is(err, ErrNoRecord) {
 			return errors.Join(fmt.Errorf("bus: consumer of %s left out %d", f.s, seq), err)
@@ -452,6 +497,11 @@ func (f *feed) tail(ctx context.Context, last uint64) (now, end uint64, err erro
 	}
 	_, err = f.b.get(ctx, f.s.String(), msgGet{Seq: last + 1, Next: ">"})
 	if !errors.Is(err, ErrNoRecord) {
+		return last, end, err
+	}
+	if err := f.b.missing(ctx, f.s, i, msgGet{Seq: last + 1, Next: ">"}); errors.Is(err, errThere) {
+		return last, end, nil // and the consumer brings it
+	} else if err != nil {
 		return last, end, err
 	}
 	return end, end, f.giveLost(last+1, end+1)
