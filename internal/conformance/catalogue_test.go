@@ -367,6 +367,7 @@ func TestCommands(t *testing.T) {
 			})
 		}
 	})
+	t.Run("the server leaves", serverLeaves)
 	if f := flagRun(); f != "" {
 		return
 	}
