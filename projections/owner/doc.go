@@ -35,6 +35,9 @@
 // believed only where the log holds, at its position, the record that it names; else the
 // view is folded from the log.
 //
+// A process that can't write its views, as on a full disk, leaves its streams to the others
+// after five seconds, and takes none until it can: what it tells nodes waits with its folds.
+//
 // # Who gets what
 //
 // Timelines: the users of a node are attached to each stream; a delivery goes to

@@ -134,7 +134,7 @@ func (st *stream) warmLocked(now time.Time) bool {
 
 // beat is what the process tells other projectors of the stream.
 func (st *stream) beat() *frame.ProjectorStream {
-	healthy := st.view.Healthy() == nil
+	healthy := !st.p.sick() // it would take nothing
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return &frame.ProjectorStream{Stream: uint32(st.s), Folded: st.folded, Warm: healthy && st.warmLocked(time.Now()), Term: st.term}

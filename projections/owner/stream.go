@@ -191,6 +191,12 @@ func (st *stream) hold(ctx context.Context) {
 		if _, ok := st.catchUp(ctx, nil); !ok {
 			return
 		}
+		if st.p.sick() && st.p.others.Load() > 0 {
+			if !pause(ctx, nil, sickLook) {
+				return
+			}
+			continue
+		}
 		lease, err := st.acquire(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -202,8 +208,13 @@ func (st *stream) hold(ctx context.Context) {
 			}
 			continue
 		}
+		guarding, stop := context.WithCancel(ctx)
+		var guard sync.WaitGroup
+		guard.Go(func() { st.leaveWhenSick(guarding, lease) })
 		for st.fanOut(ctx, lease) {
 		}
+		stop()
+		guard.Wait()
 		st.mu.Lock()
 		st.endTerm()
 		stopped, giving := st.stopped != nil, st.giving
@@ -222,6 +233,39 @@ func (st *stream) hold(ctx context.Context) {
 		if giving {
 			pause(ctx, nil, st.p.pace.settles) // for who is to have it
 		}
+	}
+}
+
+// Times of a process that can't write its views.
+const (
+	sickLook = time.Second
+	sickFor  = 5 * time.Second
+)
+
+// sick tells whether a view of the process can't be written, as on a full disk. Its fold soon
+// waits, and all that the process tells others waits with it.
+func (p *Process) sick() bool {
+	return slices.ContainsFunc(p.all(), func(st *stream) bool { return st.view.Healthy() != nil })
+}
+
+// leaveWhenSick releases the lease when the process has been sick for a while and there are
+// others. It takes no lock of the stream's, which the fold may hold.
+func (st *stream) leaveWhenSick(ctx context.Context, lease *bus.Lease) {
+	well := time.Now()
+	for pause(ctx, lease.Lost(), sickLook) {
+		if !st.p.sick() || st.p.others.Load() == 0 {
+			well = time.Now()
+		}
+		if time.Since(well) < sickFor {
+			continue
+		}
+		st.p.log.Error("this process can't write its views: others are to fan out", "view", st.fold.Name())
+		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if err := lease.Release(release); err != nil {
+			st.p.log.Debug("release lease", "view", st.fold.Name(), "err", err)
+		}
+		return
 	}
 }
 
