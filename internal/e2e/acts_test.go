@@ -870,6 +870,18 @@ func (d *device) compare(h *history) {
 	}
 }
 
+// until waits until there was enough, however slow the machine is: told judges.
+func (c *company) until(least map[string]int) {
+	for limit := time.Now().Add(e2etest.Patience); time.Now().Before(limit); time.Sleep(20 * time.Millisecond) {
+		c.mu.Lock()
+		lacks := slices.ContainsFunc(slices.Collect(maps.Keys(least)), func(what string) bool { return c.did[what] < least[what] })
+		c.mu.Unlock()
+		if !lacks {
+			return
+		}
+	}
+}
+
 // told is a line on what there was, and demands that there was enough of it.
 func (c *company) told(least map[string]int) {
 	c.t.Helper()

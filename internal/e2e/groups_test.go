@@ -55,8 +55,12 @@ func anyInterleaving(t *testing.T, lost int) {
 		d := &dice{rnd: rnd}
 		o.Losing(func(_ event.ID, f *frame.Frame) bool { return d.stretch(f.Stream, lost) })
 	}
+	enough := map[string]int{"sent": 200, "pushed": 500, "recalled": 1, "edited": 1, "members changed": 10, "kicked": 1, "0x040b heard": 20}
 	for range max(1, *flagRounds/20) {
-		c.act(8*time.Millisecond, func() { time.Sleep(3 * *flagDuration / 2) })
+		c.act(8*time.Millisecond, func() {
+			time.Sleep(3 * *flagDuration / 2)
+			c.until(enough)
+		})
 		if lost > 0 {
 			r.Eventually("frames were lost", func() bool { return o.Dropped.Load() > 20 })
 		}
@@ -70,7 +74,7 @@ func anyInterleaving(t *testing.T, lost int) {
 			replayed(t, o, s)
 		}
 	}
-	c.told(map[string]int{"sent": 200, "pushed": 500, "recalled": 1, "edited": 1, "members changed": 10, "kicked": 1, "0x040b heard": 20})
+	c.told(enough)
 	for _, d := range c.devices {
 		d.visit.leave()
 	}

@@ -70,7 +70,11 @@ func TestKillNineWithGroups(t *testing.T) {
 	for _, d := range c.devices {
 		d.may = func(what string) bool { return what != "lose the connection" }
 	}
-	c.act(5*time.Millisecond, func() { time.Sleep(*flagDuration / 2) })
+	enough := map[string]int{"sent": 100, "pushed": 300, "members changed": 10, "0x040b heard": 10}
+	c.act(5*time.Millisecond, func() {
+		time.Sleep(*flagDuration / 2)
+		c.until(enough)
+	})
 	c.quiet()
 	verify(t, data) // beside the running server
 	// What the log holds can be seen once the server has stopped; what the server says must
@@ -82,7 +86,7 @@ func TestKillNineWithGroups(t *testing.T) {
 	said.against(h)
 	c.compare(h)
 	t.Logf("%d rounds: %d in flight at the kills; views spoiled: %v", rounds, inFlight, spoiled)
-	c.told(map[string]int{"sent": 100, "pushed": 300, "members changed": 10, "0x040b heard": 10})
+	c.told(enough)
 	if inFlight == 0 || c.repeats == 0 {
 		t.Errorf("%d in flight at the kills, %d sent again", inFlight, c.repeats)
 	}
