@@ -393,6 +393,48 @@ func TestACompareAndSetThatWasRefusedAndStoredHasWon(t *testing.T) {
 	}
 }
 
+// One that is in doubt and has lost to nothing that is there is not decided: the leader that
+// answers may have yet to work off what the one before it had stored.
+func TestACompareAndSetThatLostToNothingIsNotDecided(t *testing.T) {
+	url := bustest.Server(t)
+	k := bustest.New(t, bustest.At(url))
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	attempts, err := nc.SubscribeSync("people.name.>")
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.OnAck(func(_ event.Stream, _ uint64, attempt int) bustest.Fate { return bustest.Fate{Lose: attempt == 1} })
+	const expect = 1 // nothing is on the subject: every attempt is refused
+	won := register(t, k.NewWriter(life()), "ada", "first", expect)
+	for range 3 {
+		m, err := attempts.NextMsg(60 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.Stats().Retries < 2 {
+			continue
+		}
+		// What the leader had to work off.
+		late := nats.NewMsg(m.Subject)
+		late.Data = m.Data
+		late.Header.Set(nats.MsgIdHdr, m.Header.Get(nats.MsgIdHdr))
+		if err := nc.PublishMsg(late); err != nil {
+			t.Fatal(err)
+		}
+		break
+	}
+	if seq, err := won.wait(t); err != nil || seq != 2 {
+		t.Fatalf("the winner was told %d, %v", seq, err)
+	}
+}
+
 func TestACompareAndSetOfUnknownFateThatLostIsAConflict(t *testing.T) {
 	k := bustest.New(t)
 	w1, w2 := k.NewWriter(life()), k.NewWriter(life())

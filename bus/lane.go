@@ -328,6 +328,7 @@ func (l *lane) store(g *segment, n uint64, data []byte) (uint64, error) {
 		return errUnsent
 	}
 	refused := false
+	var contradicted time.Time // when a refusal was first not borne out by what is there
 	defer func() {
 		if refused {
 			b.setRefused(l.s, nil)
@@ -367,8 +368,16 @@ func (l *lane) store(g *segment, n uint64, data []byte) (uint64, error) {
 				if !doubt {
 					return 0, ErrConflict
 				}
+				if isCode(a.err, errCodeWrongLastConst) {
+					err = a.err // another write is under way, so nothing is decided
+					break
+				}
 				seq, won, rerr := l.won(g, m.Header.Get(nats.MsgIdHdr))
 				switch {
+				case errors.Is(rerr, ErrNoRecord) && contradicted.IsZero():
+					contradicted, err = time.Now(), rerr
+				case errors.Is(rerr, ErrNoRecord) && time.Since(contradicted) >= contradicts:
+					return 0, ErrConflict // the stream was rolled back
 				case rerr != nil:
 					err = rerr
 				case won:
@@ -402,6 +411,11 @@ func (l *lane) store(g *segment, n uint64, data []byte) (uint64, error) {
 		}
 	}
 }
+
+// contradicts is how long a compare and set that has lost to nothing that can be found stays
+// undecided: the leader may have changed after it refused, and the new one may have yet to
+// work off what the old one had. Were it taken for lost, its number would be another's.
+const contradicts = leaderSettles + 5*time.Second
 
 // maxPause is between attempts: the first one after an election should come soon.
 const maxPause = 500 * time.Millisecond
@@ -475,12 +489,9 @@ func (l *lane) answer(n uint64, attempt int, changed <-chan struct{}, timeout ti
 
 // won reads what came next on a compare-and-set subject after the expected
 // sequence: if it is our record, an earlier attempt was stored and we won, whatever
-// has been written there since.
+// has been written there since. ErrNoRecord where nothing came.
 func (l *lane) won(g *segment, id string) (seq uint64, won bool, err error) {
 	m, err := l.w.b.get(l.w.ctx, l.s.String(), msgGet{Seq: g.expect + 1, Next: g.subject})
-	if errors.Is(err, ErrNoRecord) {
-		return 0, false, nil
-	}
 	if err != nil {
 		return 0, false, err
 	}
