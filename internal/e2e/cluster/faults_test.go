@@ -292,8 +292,9 @@ func TestPaused(t *testing.T) {
 		if c.Lines.Count("declaring its life lost") == 0 {
 			t.Error("nobody declared the resting edge lost")
 		}
-		if o.out.Count("lease lost") == 0 {
-			t.Error("the resting owner did not say that it has lost its leases")
+		// It may hear the new owner before it asks for its leases.
+		if o.out.Count("lease lost")+o.out.Count("another process fans out") == 0 {
+			t.Error("the resting owner did not say that others own its views")
 		}
 	})
 }
