@@ -704,8 +704,13 @@ func (st *stream) push(n *node, f *frame.Frame, to uint64) {
 	}
 	if err != nil {
 		st.p.count.frameErrors.Add(1)
-		// The node finds the hole by the next frame or heartbeat and refills.
-		st.p.log.Warn("frame not sent", "view", st.fold.Name(), "life", n.life, "err", err)
+		// The node finds the hole by the next frame or heartbeat and refills. The bus has said
+		// once that a connection is lost; this would be said for each frame and node.
+		level := slog.LevelWarn
+		if errors.Is(err, bus.ErrDisconnected) {
+			level = slog.LevelDebug
+		}
+		st.p.log.Log(context.Background(), level, "frame not sent", "view", st.fold.Name(), "life", n.life, "err", err)
 	}
 	if cap(st.buf) > 4*frameSoftLimit {
 		st.buf = nil
