@@ -8,6 +8,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -92,6 +93,17 @@ func (o *Options) resolve(ctx context.Context) ([]netip.AddrPort, error) {
 		addrs = append(addrs, addr)
 	}
 	return addrs, nil
+}
+
+var errServerClosed = errors.New("the server closed the connection")
+
+// loop is what carries a load's connections to the servers.
+func (o *Options) loop(ctx context.Context) (*loop, error) {
+	addrs, err := o.resolve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newLoop(addrs)
 }
 
 func resolve(ctx context.Context, server string) (netip.AddrPort, error) {

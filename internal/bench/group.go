@@ -142,11 +142,7 @@ func (c Group) Run(ctx context.Context, o Options) (*GroupReport, error) {
 	if err := raiseFileLimit(len(accounts)); err != nil {
 		return nil, err
 	}
-	addrs, err := o.resolve(ctx)
-	if err != nil {
-		return nil, err
-	}
-	l, err := newLoop(addrs)
+	l, err := o.loop(ctx)
 	if err != nil {
 		return nil, err
 	}

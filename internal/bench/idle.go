@@ -74,11 +74,7 @@ func (c Idle) Run(ctx context.Context, o Options) (*IdleReport, error) {
 	if err := raiseFileLimit(c.Sessions); err != nil {
 		return nil, err
 	}
-	addrs, err := o.resolve(ctx)
-	if err != nil {
-		return nil, err
-	}
-	l, err := newLoop(addrs)
+	l, err := o.loop(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -70,11 +70,7 @@ func (c Login) Run(ctx context.Context, o Options) (*LoginReport, error) {
 	if err := raiseFileLimit(2 * c.Parallel); err != nil {
 		return nil, err
 	}
-	addrs, err := o.resolve(ctx)
-	if err != nil {
-		return nil, err
-	}
-	l, err := newLoop(addrs)
+	l, err := o.loop(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -49,8 +49,6 @@ type handler interface {
 	lost(c *conn, err error)
 }
 
-var errServerClosed = errors.New("the server closed the connection")
-
 func newLoop(servers []netip.AddrPort) (*loop, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {

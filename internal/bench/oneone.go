@@ -169,11 +169,7 @@ func (c OneOne) Run(ctx context.Context, o Options) (*OneOneReport, error) {
 	if err := raiseFileLimit(len(accounts) + c.HostileCount); err != nil {
 		return nil, err
 	}
-	addrs, err := o.resolve(ctx)
-	if err != nil {
-		return nil, err
-	}
-	l, err := newLoop(addrs)
+	l, err := o.loop(ctx)
 	if err != nil {
 		return nil, err
 	}
