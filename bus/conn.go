@@ -249,6 +249,7 @@ type streamState struct {
 	Messages uint64 `json:"messages"`
 	FirstSeq uint64 `json:"first_seq"`
 	LastSeq  uint64 `json:"last_seq"`
+	Bytes    uint64 `json:"bytes"`
 }
 
 type streamInfo struct {

@@ -11,6 +11,7 @@ import (
 type StreamHealth struct {
 	Stream   event.Stream
 	Last     uint64 // sequence of the last record
+	Bytes    uint64 // of the stream at one server
 	Leader   string // name of the server that leads it; empty: none is known
 	Replicas int    // servers that hold the stream
 	Current  int    // those of them that have all of it, the leader among them
@@ -26,7 +27,7 @@ func (b *Bus) StreamHealth(ctx context.Context, s event.Stream) (StreamHealth, e
 	if err := b.api(ctx, "STREAM.INFO."+s.String(), nil, i); err != nil {
 		return StreamHealth{}, fmt.Errorf("bus: health of %s: %w", s, err)
 	}
-	h := StreamHealth{Stream: s, Last: i.State.LastSeq, Replicas: 1, Current: 1}
+	h := StreamHealth{Stream: s, Last: i.State.LastSeq, Bytes: i.State.Bytes, Replicas: 1, Current: 1}
 	if i.Cluster == nil {
 		return h, nil
 	}

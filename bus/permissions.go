@@ -42,7 +42,7 @@ func Permissions(r Role) (publish, subscribe []string) {
 		return slices.Concat(look, answer, store(SnapshotsStore), []string{
 			"deliver.*", projectorSubject, lease, keySubject(epochBucket, "*"),
 			jsAPI + "CONSUMER.CREATE.*.>", jsAPI + "CONSUMER.DELETE.*.*", "$JS.FC.>",
-		}), slices.Concat(hear, []string{"view.*", "owner.*.*", lease, asked})
+		}), slices.Concat(hear, []string{"view.*", "owner.*.*", lease, asked, EveryNode(LiveQuestion)})
 	case RoleInit:
 		return slices.Concat(write, []string{jsAPI + ">", "$JS.FC.>", "$KV.>", "$O.>"}), append(hear, lease)
 	default:

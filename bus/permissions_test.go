@@ -138,6 +138,20 @@ func TestEveryRoleCanDoItsWork(t *testing.T) {
 	if heard != 1 {
 		t.Errorf("%d answers", heard)
 	}
+	for _, k := range []*bustest.Kit{connector, projector, gateway} {
+		_, err = k.ServeAll(bus.EveryNode(bus.LiveQuestion), func(context.Context, []byte) []byte { return []byte(k.Process()) })
+		must("serve all", err)
+	}
+	say := map[string]bool{}
+	bustest.Eventually(t, "all say how they do", func() bool { // a subscription may be under way
+		for a, err := range gateway.AskAll(ctx, bus.EveryNode(bus.LiveQuestion), nil, 5*time.Second) {
+			must("ask all", err)
+			if say[string(a)] = true; len(say) == 3 {
+				break
+			}
+		}
+		return say[connector.Process()] && say[projector.Process()] && say[gateway.Process()]
+	})
 
 	// Beats and frames.
 	var mu sync.Mutex
@@ -245,9 +259,9 @@ func TestNoRoleCanDoMore(t *testing.T) {
 		}, nobody...), []string{"_INBOX_gateway.>", "_INBOX.>", "answer.gateway.>", "people.>", "conversation.>", ">", "view.people", "owner.>", "$KV.secrets.*"}},
 		{bus.RoleProjector, append([]string{
 			"people.event", "people.name.x", "presence.event", "conversation.00.event", "conversation.00.group.1", "node.beat",
-			"$KV.secrets.resume", "$KV.cursors.webhook", "$KV.transfers.t", "$O.files.C.x", "view.people", "owner.other.attach",
+			"$KV.secrets.resume", "$KV.cursors.webhook", "$KV.transfers.t", "$O.files.C.x", "view.people", "owner.other.attach", "node.ask.live",
 			"$JS.API.STREAM.MSG.GET.KV_secrets", "$JS.API.CONSUMER.CREATE.KV_secrets.x", "$JS.API.CONSUMER.CREATE.OBJ_files.x",
-		}, nobody...), []string{"_INBOX_connector.>", "answer.connector.>", "deliver.*", "people.>", "conversation.>", "$KV.secrets.*"}},
+		}, nobody...), []string{"_INBOX_connector.>", "answer.connector.>", "deliver.*", "people.>", "conversation.>", "$KV.secrets.*", "node.ask.*", "node.ask.address"}},
 		{bus.RoleGateway, append([]string{
 			"deliver.someone", "projector.beat", "$KV.epochs.PEOPLE", "$O.snapshots.M.x", "$JS.API.CONSUMER.CREATE.PEOPLE.x",
 			"$JS.API.STREAM.MSG.GET.OBJ_snapshots",

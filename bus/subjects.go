@@ -11,6 +11,9 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
+// LiveQuestion is the kind of question that projectors answer as well (see [EveryNode]): how a process does now.
+const LiveQuestion = "live"
+
 // Subjects of the queries that any projector answers.
 const (
 	PeopleQuery   = "view.people"
@@ -64,7 +67,7 @@ func GroupSubject(group uint32, p int) string {
 func OwnerSubject(process, what string) string { return "owner." + process + "." + what }
 
 // EveryNode is where every connector answers one kind of question ("address", say): asked
-// with AskAll, answered with ServeAll.
+// with AskAll, answered with ServeAll. Gateways may ask and answer there too, projectors answer one.
 func EveryNode(what string) string { return "node.ask." + what }
 
 func deliverSubject(life event.ID) string { return "deliver." + life.String() }

@@ -14,9 +14,10 @@ import (
 // changed policy changes no past.
 type DevicePolicy [][]event.DeviceClass
 
-// DefaultDevicePolicy is TeamTalk's: one desktop and one mobile session, neither minds the other.
+// DefaultDevicePolicy is TeamTalk's, one desktop and one mobile session, and one web session beside them; none minds the
+// others.
 func DefaultDevicePolicy() DevicePolicy {
-	return DevicePolicy{{event.DeviceClass_DEVICE_CLASS_DESKTOP}, {event.DeviceClass_DEVICE_CLASS_MOBILE}}
+	return DevicePolicy{{event.DeviceClass_DEVICE_CLASS_DESKTOP}, {event.DeviceClass_DEVICE_CLASS_MOBILE}, {event.DeviceClass_DEVICE_CLASS_WEB}}
 }
 
 // ErrDevicePolicy is wrapped by every refusal of [ParseDevicePolicy].
@@ -32,8 +33,8 @@ var classNames = []struct {
 	{"web", event.DeviceClass_DEVICE_CLASS_WEB},
 }
 
-// ParseDevicePolicy reads groups with commas between them and plus signs inside: "desktop,mobile" is the default,
-// "desktop+mobile" allows one session of either, "none" as many as one likes.
+// ParseDevicePolicy reads groups with commas between them and plus signs inside: "desktop,mobile,web" is the
+// default, "desktop+mobile+web" allows one session of all three, "none" as many as one likes.
 func ParseDevicePolicy(text string) (DevicePolicy, error) {
 	if text == "none" {
 		return DevicePolicy{}, nil

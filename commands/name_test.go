@@ -60,6 +60,8 @@ func TestDevicePolicy(t *testing.T) {
 		{"desktop,mobile", desktop, []event.DeviceClass{desktop}},
 		{"desktop,mobile", mobile, []event.DeviceClass{mobile}},
 		{"desktop,mobile", web, nil},
+		{"desktop,mobile,web", web, []event.DeviceClass{web}},
+		{"desktop,mobile,web", desktop, []event.DeviceClass{desktop}},
 		{"desktop+mobile", mobile, []event.DeviceClass{desktop, mobile}},
 		{"mobile+desktop,desktop+web", desktop, []event.DeviceClass{desktop, mobile, web}},
 		{"mobile+desktop,desktop+web", web, []event.DeviceClass{desktop, web}},
@@ -73,7 +75,7 @@ func TestDevicePolicy(t *testing.T) {
 			t.Errorf("%q: a login of %s replaces %v, want %v", c.text, c.login, got, c.want)
 		}
 	}
-	if got := DefaultDevicePolicy().String(); got != "desktop,mobile" {
+	if got := DefaultDevicePolicy().String(); got != "desktop,mobile,web" {
 		t.Errorf("default is %q", got)
 	}
 	for _, text := range []string{"", "phone", "desktop,", "desktop+desktop", "desktop mobile", "none,mobile"} {

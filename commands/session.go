@@ -133,14 +133,15 @@ func endsOne(r event.EndReason) bool {
 	return false
 }
 
-// KickDesktop is the phone's wish that the user's desktop sessions end.
+// KickDesktop is the phone's wish that the user's desktop sessions end, and those in browsers with them: to the phone
+// they are one.
 type KickDesktop struct {
 	At   time.Time
 	From Session
 }
 
-// Decide gives DeviceClassKicked, also when no desktop is known to be there: a login may be under way, and log order
-// decides which desktops are meant.
+// Decide gives DeviceClassKicked, also when no such session is known to be there: a login may be under way, and
+// log order decides which are meant.
 func (c KickDesktop) Decide() (*event.Event, error) {
 	if noTime(c.At) {
 		return nil, ErrIncomplete
@@ -154,6 +155,7 @@ func (c KickDesktop) Decide() (*event.Event, error) {
 	return &event.Event{At: millis(c.At), Body: &event.Event_DeviceClassKicked{DeviceClassKicked: &event.DeviceClassKicked{
 		User:        c.From.User,
 		DeviceClass: event.DeviceClass_DEVICE_CLASS_DESKTOP,
+		Also:        []event.DeviceClass{event.DeviceClass_DEVICE_CLASS_WEB},
 		Reason:      event.EndReason_END_REASON_KICKED,
 		BySession:   c.From.ID.Bytes(),
 	}}}, nil

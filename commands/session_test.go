@@ -41,6 +41,10 @@ func TestOpenSession(t *testing.T) {
 			then: opened(func(e *event.SessionOpened) {
 				e.ClientType, e.DeviceClass, e.Replaces = 18, mobile, []event.DeviceClass{mobile}
 			})},
+		{name: "a browser replaces browsers", given: proved, when: with(func(c *OpenSession) { c.ClientType = imbase.ClientType_CLIENT_TYPE_WEB }),
+			then: opened(func(e *event.SessionOpened) {
+				e.ClientType, e.DeviceClass, e.Replaces = 33, web, []event.DeviceClass{web}
+			})},
 		{name: "the policy says what is replaced", given: proved, when: with(func(c *OpenSession) { c.Policy = DevicePolicy{{mobile, desktop}, {desktop, web}} }),
 			then: opened(func(e *event.SessionOpened) { e.Replaces = []event.DeviceClass{desktop, mobile, web} })},
 		{name: "without a policy nothing is replaced", given: proved, when: with(func(c *OpenSession) { c.Policy = nil }),
@@ -96,9 +100,10 @@ func TestEndSessionGivesNoReasonThatFollowsFromOtherEvents(t *testing.T) {
 
 func TestKickDesktop(t *testing.T) {
 	play(t, []scenario[struct{}]{
-		{name: "the phone sends the desktop away", when: alone{KickDesktop{At: noon, From: phone}},
-			then: &event.DeviceClassKicked{User: 7, DeviceClass: desktop, Reason: event.EndReason_END_REASON_KICKED, BySession: phone.ID.Bytes()}},
+		{name: "the phone sends desktop and browser away", when: alone{KickDesktop{At: noon, From: phone}},
+			then: &event.DeviceClassKicked{User: 7, DeviceClass: desktop, Also: []event.DeviceClass{web}, Reason: event.EndReason_END_REASON_KICKED, BySession: phone.ID.Bytes()}},
 		{name: "a desktop may not", when: alone{KickDesktop{At: noon, From: desk}}, refuse: ErrNotMobile},
+		{name: "a browser may not", when: alone{KickDesktop{At: noon, From: Session{ID: id(3), User: 7, Class: web}}}, refuse: ErrNotMobile},
 		{name: "before login", when: alone{KickDesktop{At: noon}}, refuse: ErrNotLoggedIn},
 		{name: "no time", when: alone{KickDesktop{From: phone}}, refuse: ErrIncomplete},
 	})

@@ -32,6 +32,13 @@ func (b *bucket) take(r rate, now time.Duration, cost int) (wait time.Duration) 
 	return 0
 }
 
+// owe spends cost eighths of a PDU whether the allowance reaches it or not, and tells how long to wait until it does.
+func (b *bucket) owe(r rate, now time.Duration, cost int) (wait time.Duration) {
+	spent := max(time.Duration(*b), now) + r.interval*time.Duration(cost)/8
+	*b = bucket(spent)
+	return max(0, spent-now-r.window)
+}
+
 // groupPrice is how many requests one for a new group counts: at the default rate there are
 // ten of them a second, and twenty at once.
 const groupPrice = 50

@@ -45,11 +45,15 @@ type Config struct {
 	// required of them, and believed of nobody else.
 	TrustedProxies []netip.Prefix
 
+	// Origins are the sites, beside the server's own, whose pages may open a WebSocket here: an origin such as
+	// "https://chat.example.com", a host with its port if that is not the usual one, or "*" for any.
+	Origins []string
+
 	Limits   Limits
-	Policy   commands.DevicePolicy // nil: one desktop and one mobile session
+	Policy   commands.DevicePolicy // nil: one desktop, one mobile and one web session
 	Contacts Contacts              // default Everyone
 	// StatusLimit, with Everyone: no status notices are pushed while more users than
-	// this are online with a desktop; clients learn by 0x020a. Default 1,000.
+	// this are online; clients learn by 0x020a. Default 1,000.
 	StatusLimit int
 
 	// Hasher checks passwords; needed. Limiter and Remembered have defaults.
@@ -113,7 +117,7 @@ type Limits struct {
 	HistoryCount    int     // messages in an answer to 0x0309; default 1,000
 
 	LoginWait   time.Duration // from connecting to the login request, and from there to its answer; default 15 s
-	IdleDesktop time.Duration // default 120 s
+	IdleDesktop time.Duration // and of web sessions; default 120 s
 	IdleMobile  time.Duration // default 300 s
 	Ask         time.Duration // for a question, and for a login; default 12 s
 	Stall       time.Duration // for a client to take what it is sent, beside a second for each 4 KiB; default 60 s
@@ -186,6 +190,11 @@ func (c Config) Validate() error {
 	for _, p := range c.TrustedProxies {
 		if !p.IsValid() || p.Addr().Is4In6() {
 			bad("trusted proxies %q is no network, such as 10.0.0.0/8", p)
+		}
+	}
+	for _, o := range c.Origins {
+		if !ValidOrigin(o) {
+			bad("origin %q is neither an origin, such as https://chat.example.com, nor a host, nor *", o)
 		}
 	}
 	if c.ResumeTime > 0 && c.Secrets == nil {

@@ -29,18 +29,31 @@ func TestStructsOfASessionAreSmall(t *testing.T) {
 	}
 }
 
+// heap is how many bytes are in use once all garbage is gone.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// resting tells whether every session is open and holds no buffer.
+func (srv *Server) resting() bool {
+	idle := true
+	srv.all(func(s *session) {
+		s.mu.Lock()
+		idle = idle && s.state == open && s.out == nil && s.sending == nil && s.gate == nil && s.questions == nil
+		s.mu.Unlock()
+	})
+	return idle
+}
+
 func TestIdleSessionsKeepNoMemoryBeyondTheirStructs(t *testing.T) {
 	const n = 1000
 	r := start(t, func(c *Config) { c.StatusLimit = 1 })
 	for i := range uint32(n) {
 		r.node.set(func() { r.node.people[1000+i] = clonePerson(r.node.people[1], 1000+i) })
-	}
-	heap := func() uint64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
 	}
 	before, goroutines := heap(), runtime.NumGoroutine()
 	var conns []net.Conn
@@ -69,15 +82,7 @@ func TestIdleSessionsKeepNoMemoryBeyondTheirStructs(t *testing.T) {
 			got += k
 		}
 	}
-	r.eventually("all buffers are back", func() bool {
-		idle := true
-		r.srv.all(func(s *session) {
-			s.mu.Lock()
-			idle = idle && s.state == open && s.out == nil && s.sending == nil && s.gate == nil && s.questions == nil
-			s.mu.Unlock()
-		})
-		return idle
-	})
+	r.eventually("all buffers are back", r.srv.resting)
 	// What the fake node and the test keep of them is not the connector's.
 	r.node.set(func() { r.node.events, r.node.repeats = nil, nil })
 	r.srv.accounts.dropAll()

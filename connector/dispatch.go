@@ -170,8 +170,8 @@ func (s *session) onTime(f *pdu.Frame) bool {
 	return true
 }
 
-// onLogout is 0x0105. A phone that logs out gets no more pushes; a desktop that does
-// leaves the phone's alone.
+// onLogout is 0x0105. A phone that logs out gets no more pushes; a desktop or browser that
+// does leaves the phone's alone.
 func (s *session) onLogout(f *pdu.Frame) bool {
 	seq := f.Seq
 	bye := func() {

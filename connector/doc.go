@@ -7,13 +7,14 @@
 // A session (see session.go) is a state machine that knows nothing of sockets: bytes
 // come in through Input, what is to be written and whether to go on reading comes out
 // of Turn, and package reactor carries both, for plain TCP on its loops and for TLS on
-// the standard library's connections. It has four states:
+// the standard library's connections. Over WebSocket (see websocket.go) package ws stands
+// between the two and takes PDUs out of frames and puts them into frames. It has four states:
 //
 //	connected   only login, heartbeat and time are served, PDUs of at most 4 KiB;
 //	            closed 15 s after connecting
 //	logging in  nothing more is read; what was read waits; result 3 after 15 s
 //	open        everything is served, PDUs of at most 400 KiB; closed after 120 s
-//	            (desktop) or 300 s (mobile) of silence
+//	            (desktop, web) or 300 s (mobile) of silence
 //	closing     nothing is read; what is left is written, within a few seconds
 //
 // An idle session costs its struct, its connection and two table entries: no

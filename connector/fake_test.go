@@ -270,7 +270,7 @@ func (n *fakeNode) apply(a fakeAppend, r *delivery.Result) (after []func()) {
 	switch b := a.ev.GetBody().(type) {
 	case *event.Event_SessionOpened:
 		o := b.SessionOpened
-		before := n.desktops(o.User)
+		before := n.online(o.User)
 		for id, old := range n.live {
 			if old.User == o.User && slices.Contains(o.Replaces, old.DeviceClass) {
 				after = append(after, n.over(id, old, event.EndReason_END_REASON_REPLACED, o.Session))
@@ -282,13 +282,13 @@ func (n *fakeNode) apply(a fakeAppend, r *delivery.Result) (after []func()) {
 			after = append(after, func() { n.handler.DesktopStatus(o.User, true, seq) })
 		}
 	case *event.Event_SessionEnded:
-		before := n.desktops(b.SessionEnded.User)
+		before := n.online(b.SessionEnded.User)
 		delete(n.live, event.ToID(b.SessionEnded.Session))
 		after = append(after, n.statusChange(b.SessionEnded.User, before, seq)...)
 	case *event.Event_DeviceClassKicked:
-		before := n.desktops(b.DeviceClassKicked.User)
+		before := n.online(b.DeviceClassKicked.User)
 		for id, old := range n.live {
-			if old.User == b.DeviceClassKicked.User && old.DeviceClass == b.DeviceClassKicked.DeviceClass {
+			if k := b.DeviceClassKicked; old.User == k.User && (old.DeviceClass == k.DeviceClass || slices.Contains(k.Also, old.DeviceClass)) {
 				after = append(after, n.over(id, old, b.DeviceClassKicked.Reason, b.DeviceClassKicked.BySession))
 			}
 		}
@@ -356,9 +356,10 @@ func (n *fakeNode) advance(k event.ConversationKey, user, id uint32) bool {
 	return true
 }
 
-func (n *fakeNode) desktops(user uint32) (count int) {
+// online counts the sessions by which others see a user.
+func (n *fakeNode) online(user uint32) (count int) {
 	for _, s := range n.live {
-		if s.User == user && s.DeviceClass == event.DeviceClass_DEVICE_CLASS_DESKTOP {
+		if s.User == user && s.DeviceClass.Shown() {
 			count++
 		}
 	}
@@ -373,7 +374,7 @@ func (n *fakeNode) over(id event.ID, old *event.SessionOpened, reason event.EndR
 }
 
 func (n *fakeNode) statusChange(user uint32, before int, seq uint64) []func() {
-	now := n.desktops(user)
+	now := n.online(user)
 	if (before > 0) == (now > 0) {
 		return nil
 	}
@@ -475,8 +476,9 @@ func (n *fakeNode) answer(ctx context.Context, q *query.Request) (*query.Answer,
 	case *query.Request_Statuses:
 		a := &query.StatusesAnswer{}
 		for _, u := range b.Statuses.Users {
-			a.DesktopOnline = append(a.DesktopOnline, n.desktops(u) > 0)
+			a.DesktopOnline = append(a.DesktopOnline, false)
 			a.AnyOnline = append(a.AnyOnline, false)
+			a.Online = append(a.Online, n.online(u) > 0)
 		}
 		ans.Body = &query.Answer_Statuses{Statuses: a}
 	case *query.Request_SessionsOf:
@@ -490,7 +492,7 @@ func (n *fakeNode) answer(ctx context.Context, q *query.Request) (*query.Answer,
 	case *query.Request_PresenceTotals:
 		users := map[uint32]bool{}
 		for _, s := range n.live {
-			users[s.User] = users[s.User] || s.DeviceClass == event.DeviceClass_DEVICE_CLASS_DESKTOP
+			users[s.User] = users[s.User] || s.DeviceClass.Shown()
 		}
 		ans.Body = &query.Answer_PresenceTotals{PresenceTotals: &query.PresenceTotalsAnswer{DesktopOnlineUsers: uint32(len(users))}}
 	case *query.Request_Lists:
@@ -631,7 +633,7 @@ func newRig(t *testing.T, edit ...func(c *Config)) *rig {
 		srv.logins.close()
 		srv.checks.close()
 		srv.asks.close()
-		srv.ground.Wait()
+		srv.ground.end()
 	})
 	return r
 }
@@ -640,6 +642,7 @@ func newRig(t *testing.T, edit ...func(c *Config)) *rig {
 type wire struct {
 	r     *rig
 	s     *session
+	peer  reactor.Peer // what stands before the session; nil: nothing does
 	woken atomic.Bool
 	got   []byte
 	read  bool
@@ -660,19 +663,27 @@ func (r *rig) connect() *wire {
 	return w
 }
 
+// side is what the connection talks to.
+func (w *wire) side() reactor.Peer {
+	if w.peer != nil {
+		return w.peer
+	}
+	return w.s
+}
+
 // pump gives the session turns until it has nothing more to write.
 func (w *wire) pump() {
 	for !w.over {
-		n := w.s.Turn(!w.deaf || w.s.sending == nil)
+		n := w.side().Turn(!w.deaf || w.s.sending == nil)
 		w.read, w.close = n.Read, n.Close
 		if n.Write != nil && !w.deaf {
 			w.got = append(w.got, n.Write...)
-			w.s.Sent(n.Write)
+			w.side().Sent(n.Write)
 			continue
 		}
 		if n.Close == reactor.CloseNow || n.Close == reactor.CloseGently && !w.deaf {
 			w.over = true
-			w.s.Closed(nil)
+			w.side().Closed(nil)
 		}
 		return
 	}
@@ -700,7 +711,7 @@ func (w *wire) send(b ...[]byte) {
 	if w.over {
 		w.r.t.Fatal("the connection is closed")
 	}
-	w.s.Input(bytes.Join(b, nil))
+	w.side().Input(bytes.Join(b, nil))
 	w.pump()
 	w.r.settle(w)
 }
@@ -789,6 +800,7 @@ const (
 	windows = imbase.ClientType_CLIENT_TYPE_WINDOWS
 	mac     = imbase.ClientType_CLIENT_TYPE_MAC
 	android = imbase.ClientType_CLIENT_TYPE_ANDROID
+	browser = imbase.ClientType_CLIENT_TYPE_WEB
 )
 
 // login connects and logs in.

@@ -117,6 +117,7 @@ func newFileRig(t *testing.T, edit ...func(c *Config)) *fileRig {
 			ans := &query.StatusesAnswer{}
 			for _, u := range b.Statuses.GetUsers() {
 				ans.DesktopOnline = append(ans.DesktopOnline, slices.Contains(r.online, u))
+				ans.Online = append(ans.Online, true) // in browsers
 			}
 			return &query.Answer{Body: &query.Answer_Statuses{Statuses: ans}}, nil
 		case *query.Request_Blocks:
@@ -187,7 +188,8 @@ func TestAnOfferReachesTheReceiversDesktopsOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFileRig(t, func(c *Config) { c.Policy, _ = commands.ParseDevicePolicy("none") })
 		ann, bob, mac, phone, cy := r.login("ann", windows), r.login("bob", windows), r.login("bob", mac), r.login("bob", android), r.login("cy", windows)
-		all := []*wire{ann, bob, mac, phone, cy}
+		page := r.login("bob", browser)
+		all := []*wire{ann, bob, mac, phone, page, cy}
 		r.settle(all...)
 		for _, w := range all {
 			w.take()
@@ -204,7 +206,7 @@ func TestAnOfferReachesTheReceiversDesktopsOnly(t *testing.T) {
 					t.Errorf("%s: %v", what, m)
 				}
 			}
-			for _, w := range []*wire{ann, phone, cy} {
+			for _, w := range []*wire{ann, phone, page, cy} {
 				for _, g := range w.take() {
 					if g.Command == client.CmdFileNotify {
 						t.Errorf("%s reached somebody else: %v", what, g)

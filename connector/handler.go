@@ -66,6 +66,7 @@ func (s *session) kick(reason event.EndReason, why imbase.KickReasonType) {
 	}
 	s.srv.metrics.kicks.WithLabelValues(reasonName(reason)).Inc()
 	s.sendLocked(client.CmdKickUser, 0, &imlogin.IMKickUser{UserId: &s.user, KickReason: &why})
+	s.kicked = true
 	s.closeLocked(reason, true)
 }
 
@@ -105,7 +106,7 @@ func (h *handlerOf) UserStatus(user uint32, online bool, sequence uint64) {
 	h.statuses.add(user, online, sequence)
 }
 
-// DesktopStatus tells the user's phones of the PC.
+// DesktopStatus tells the user's phones of the PC, or of a browser in its place.
 func (h *handlerOf) DesktopStatus(user uint32, online bool, _ uint64) {
 	(*Server)(h).each(user, func(s *session) {
 		s.mu.Lock()

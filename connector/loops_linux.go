@@ -2,4 +2,6 @@ package connector
 
 import "godwit/connector/reactor"
 
-func newLoops() (*reactor.Group, error) { return reactor.NewGroup(0) }
+type loops = reactor.Group
+
+func newLoops() (*loops, error) { return reactor.NewGroup(0) }

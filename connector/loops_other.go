@@ -43,6 +43,9 @@ func (l *loops) Serve(ctx context.Context, ln *net.TCPListener, open func(reacto
 	}
 }
 
+// Adopt takes no connection: whoever has one serves it.
+func (l *loops) Adopt(*net.TCPConn, []byte, func(reactor.Waker) reactor.Peer) bool { return false }
+
 // Close waits for the connections, which their sessions have ended.
 func (l *loops) Close() error {
 	l.streams.Wait()

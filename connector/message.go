@@ -220,7 +220,7 @@ func (s *session) onRemoveSession(seq uint16, m *imbuddy.IMRemoveSessionReq) boo
 	})
 }
 
-// onKickPC is 0x010a, by which the phone sends the PC away. The result is always 0.
+// onKickPC is 0x010a, by which the phone sends PC and browser away. The result is always 0.
 func (s *session) onKickPC(seq uint16, _ *imlogin.IMKickPCClientReq) bool {
 	ev, err := commands.KickDesktop{At: time.Now(), From: s.who()}.Decide()
 	if err != nil {

@@ -15,6 +15,9 @@ type metrics struct {
 	accepted, messages, acked, unknown, deliveries, slow      prometheus.Counter
 	outputBytes, statuses, statusDropped, notices, unanswered prometheus.Counter
 	rejected, logins, closes, kicks, held, refused, voids     *prometheus.CounterVec
+	upgraded                                                  prometheus.Counter
+	notUpgraded                                               *prometheus.CounterVec
+	webSockets                                                prometheus.Gauge
 	sessions                                                  *prometheus.GaugeVec
 }
 
@@ -55,10 +58,15 @@ func newMetrics(reg prometheus.Registerer, srv *Server) (*metrics, error) {
 		slow:          counter("slow_closes_total", "Sessions closed because they did not read."),
 		held:          counters("holds_total", "reason", "Times that a session was not read for a while."),
 		outputBytes:   counter("output_bytes_total", "Bytes written to clients."),
+		upgraded:      counter("websocket_upgrades_total", "Connections accepted that are WebSocket."),
+		notUpgraded:   counters("websocket_refused_total", "reason", "Requests for a WebSocket that were refused."),
+		webSockets: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "websocket_connections",
+			Help: "Connections open that are WebSocket."}),
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "sessions",
 			Help: "Sessions logged in, by device class."}, []string{"class"}),
 	}
 	register(m.sessions)
+	register(m.webSockets)
 	register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "connections",
 		Help: "Connections open."}, func() float64 { return float64(srv.count()) }))
 	register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "appends_pending",
@@ -81,7 +89,7 @@ func newMetrics(reg prometheus.Registerer, srv *Server) (*metrics, error) {
 	if srv.cfg.TLSListen != "" {
 		gauge("tls_certificate_expiry_timestamp_seconds", "When the certificate of the TLS port expires.", func() float64 {
 			if c := srv.certs.Load(); c != nil {
-				return float64(c.expires().Unix())
+				return float64(c.Expires().Unix())
 			}
 			return 0
 		})

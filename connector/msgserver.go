@@ -74,7 +74,11 @@ func (d *Discovery) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		at = at.seenBy(r)
 		msfs := d.MSFS
 		if msfs == "" && d.Pictures {
-			msfs = "http://" + r.Host + "/"
+			scheme := "http"
+			if r.TLS != nil {
+				scheme = "https"
+			}
+			msfs = scheme + "://" + r.Host + "/"
 		}
 		body = struct {
 			BackupIP   string `json:"backupIP"`

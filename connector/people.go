@@ -218,7 +218,7 @@ func head[M proto.Message](list []listed[M]) int {
 	return len(list)
 }
 
-// usersStatus is 0x020a: who has a desktop online, in the order asked. Unknown ids are
+// usersStatus is 0x020a: who is online with a desktop or a browser, in the order asked. Unknown ids are
 // offline, and where contacts are friends whoever is none.
 func usersStatus(a *asking, m *imbuddy.IMUsersStatReq) error {
 	ids := m.GetUserIdList()
@@ -239,7 +239,7 @@ func usersStatus(a *asking, m *imbuddy.IMUsersStatReq) error {
 		if err != nil {
 			return err
 		}
-		on := ans.GetStatuses().GetDesktopOnline()
+		on := ans.GetStatuses().GetOnline()
 		for i := range part {
 			_, friend := seen[part[i]]
 			online := i < len(on) && on[i] && (friend || seen == nil)

@@ -3,6 +3,7 @@ package connector
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -205,6 +206,14 @@ func (c *headed) Read(b []byte) (int, error) {
 		c.rest = nil
 	}
 	return n, nil
+}
+
+// CloseWrite is the connection's own, if it can be half closed.
+func (c *headed) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // readHeader waits for the header of a balancer's connection, as long as it may take.

@@ -19,8 +19,10 @@ import (
 
 	"godwit/bus"
 	"godwit/commands"
+	"godwit/connector/certfile"
 	"godwit/connector/delivery"
 	"godwit/connector/reactor"
+	"godwit/connector/ws"
 	"godwit/internal/origin"
 	"godwit/internal/password"
 	"godwit/schema/client/content"
@@ -45,7 +47,8 @@ type Server struct {
 	log     *slog.Logger
 	metrics *metrics
 	start   time.Time
-	certs   atomic.Pointer[certificates] // of the TLS port
+	origins origins
+	certs   atomic.Pointer[certfile.Files] // of the TLS port
 
 	ctx  context.Context // of everything that works for sessions
 	stop context.CancelFunc
@@ -74,6 +77,9 @@ type Server struct {
 	listening chan struct{} // closed once clients are accepted
 	addr      net.Addr      // set before that
 	tlsAddr   net.Addr
+	loops     *loops    // set before that
+	frames    ws.Shared // of WebSocket connections
+	upgraded  crew      // WebSocket connections that have goroutines of their own
 
 	mu          sync.Mutex
 	sessions    []*session
@@ -85,9 +91,7 @@ type Server struct {
 	owed        []owedEnd
 	emptied     chan struct{} // closed when the last session has gone; nil: nobody waits
 
-	groundMu sync.Mutex
-	grounded bool // no more background work
-	ground   sync.WaitGroup
+	ground crew // background work
 }
 
 type owedEnd struct {
@@ -124,6 +128,12 @@ func New(cfg Config) (*Server, error) {
 		byUser: make(map[uint32]*session), perAddress: make(map[netip.Addr]int32),
 		present: presentAt{count: make(map[netip.Addr]int32)},
 	}
+	srv.origins = newOrigins(cfg.Origins)
+	srv.frames = ws.Shared{
+		Tick:  srv.tick,
+		Keep:  func(n int) bool { return srv.partial.Add(int64(n)) <= int64(srv.limits.PartialInput) },
+		Wrote: func(n int) { srv.metrics.outputBytes.Add(float64(max(n, 0))) },
+	}
 	var err error
 	if srv.metrics, err = newMetrics(cfg.Registerer, srv); err != nil {
 		return nil, fmt.Errorf("connector: %w", err)
@@ -156,6 +166,7 @@ func (srv *Server) Run(ctx context.Context, node Node) error {
 		return fmt.Errorf("connector: %w", err)
 	}
 	defer loops.Close()
+	srv.loops = loops
 	plain, secure, config, err := srv.listen(ctx)
 	if err != nil {
 		return fmt.Errorf("connector: %w", err)
@@ -192,16 +203,14 @@ func (srv *Server) Run(ctx context.Context, node Node) error {
 	err = g.Wait()
 	loops.Close()
 	streams.Wait()
+	srv.upgraded.end()
 	srv.stop()
 	srv.logins.close()
 	srv.checks.close()
 	srv.asks.close()
 	srv.members.asks.close()
 	srv.notices.close()
-	srv.groundMu.Lock()
-	srv.grounded = true
-	srv.groundMu.Unlock()
-	srv.ground.Wait()
+	srv.ground.end()
 	if err != nil {
 		return fmt.Errorf("connector: %w", err)
 	}
@@ -235,7 +244,7 @@ func (srv *Server) listen(ctx context.Context) (plain, secure *net.TCPListener, 
 		plain, srv.addr = ln.(*net.TCPListener), ln.Addr()
 	}
 	if srv.cfg.TLSListen != "" {
-		certs, err := newCertificates(srv.cfg.TLSCert, srv.cfg.TLSKey, srv.log)
+		certs, err := certfile.Open(srv.cfg.TLSCert, srv.cfg.TLSKey, srv.log)
 		var ln net.Listener
 		if err == nil {
 			ln, err = lc.Listen(ctx, "tcp", srv.cfg.TLSListen)
@@ -246,7 +255,7 @@ func (srv *Server) listen(ctx context.Context) (plain, secure *net.TCPListener, 
 		}
 		secure, srv.tlsAddr = ln.(*net.TCPListener), ln.Addr()
 		srv.certs.Store(certs)
-		config = &tls.Config{GetCertificate: certs.get, MinVersion: tls.VersionTLS12}
+		config = &tls.Config{GetCertificate: certs.Get, MinVersion: tls.VersionTLS12}
 	}
 	return plain, secure, config, nil
 }
@@ -431,14 +440,32 @@ func (srv *Server) count() int {
 
 // background runs f on a goroutine that Run waits for. It is false when the server
 // has stopped.
-func (srv *Server) background(f func()) bool {
-	srv.groundMu.Lock()
-	defer srv.groundMu.Unlock()
-	if srv.grounded {
+func (srv *Server) background(f func()) bool { return srv.ground.do(f) }
+
+// crew is goroutines that somebody waits for.
+type crew struct {
+	mu   sync.Mutex
+	over bool // no more of them
+	wg   sync.WaitGroup
+}
+
+// do runs f on a goroutine; it is false if the crew has ended.
+func (c *crew) do(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
 		return false
 	}
-	srv.ground.Go(f)
+	c.wg.Go(f)
 	return true
+}
+
+// end takes no more and waits for those that run.
+func (c *crew) end() {
+	c.mu.Lock()
+	c.over = true
+	c.mu.Unlock()
+	c.wg.Wait()
 }
 
 // tick is the time in whole seconds since the server was made.
@@ -507,6 +534,8 @@ func (s *session) sweep(now uint32) {
 			s.seen.Store(now) // it may well have said something
 		case now > s.seen.Load()+ticks(idle):
 			s.closeLocked(event.EndReason_END_REASON_TIMEOUT, true)
+		case s.framed && now >= s.seen.Load()+ws.PingAfter:
+			s.wire.Wake() // it asks the client whether it lives
 		}
 	case closing:
 		if now > s.deadline && !s.abort {

@@ -82,6 +82,8 @@ type session struct {
 	asking   bool // the first question is being asked
 	again    bool // in holds whole PDUs that were held back
 	leaving  bool // it is closed as soon as nothing is under way
+	kicked   bool // it was told so with 0x0107
+	framed   bool // its connection is WebSocket
 	notice   int8 // 0x020e due after login: 0 none, 1 online, 2 offline
 
 	mu       sync.Mutex    // the fields from state to here, and below

@@ -343,6 +343,7 @@ func TestTimeLimits(t *testing.T) {
 			w.send(header(0x0103, 1, make([]byte, 90))[len(w.s.in):][:1])
 		}},
 		{"desktop idle", func(r *rig) *wire { return r.login("ann", windows) }, 119 * time.Second, 123 * time.Second, nil},
+		{"web idle", func(r *rig) *wire { return r.login("ann", browser) }, 119 * time.Second, 123 * time.Second, nil},
 		{"mobile idle", func(r *rig) *wire { return r.login("ann", android) }, 299 * time.Second, 303 * time.Second, nil},
 	}
 	for _, c := range cases {

@@ -29,7 +29,7 @@ const (
 // statuses gathers who came and went (0x0203), and whose avatar or signature has changed
 // (0x0212, 0x0215), and tells it once a second.
 //
-// With everyone, all desktop sessions of the node are written the same bytes, unless
+// With everyone, all desktop and web sessions of the node are written the same bytes, unless
 // more users are online than the limit says: then nothing is pushed, for each
 // login would cost work in proportion to everybody. The number is that of the presence
 // view, asked at most once a second and only when there is something to tell.
@@ -140,7 +140,7 @@ func (c *statuses) tell(ctx context.Context) {
 	}
 	var n notices
 	for user, st := range changed {
-		n.desktop = appendStatus(n.desktop, user, st.online)
+		n.seated = appendStatus(n.seated, user, st.online)
 	}
 	statuses := n.size()
 	for user, p := range people {
@@ -150,34 +150,34 @@ func (c *statuses) tell(ctx context.Context) {
 		}
 		n.add(user, p)
 	}
-	desktops, phones := 0, 0
+	seated, phones := 0, 0
 	c.srv.all(func(s *session) {
-		switch told, desktop := s.tell(&n); {
-		case told && desktop:
-			desktops++
+		switch told, phone := s.tell(&n); {
+		case told && !phone:
+			seated++
 		case told:
 			phones++
 		}
 	})
-	c.srv.metrics.statuses.Add(float64(desktops * len(changed)))
-	c.srv.metrics.notices.Add(float64((desktops + phones) * n.people))
+	c.srv.metrics.statuses.Add(float64(seated * len(changed)))
+	c.srv.metrics.notices.Add(float64((seated + phones) * n.people))
 }
 
 // notices are PDUs that many sessions get.
 type notices struct {
-	desktop []byte // desktops only
-	all     []byte
-	people  int
+	seated []byte // desktop and web sessions only
+	all    []byte
+	people int
 }
 
-func (n *notices) size() int { return len(n.desktop) + len(n.all) }
+func (n *notices) size() int { return len(n.seated) + len(n.all) }
 
 // add makes the notices of a person. Phones learn of avatars by 0x0208.
 func (n *notices) add(user uint32, p shown) {
 	n.people++
 	// Neither can fail: their texts are valid, as the log has them.
 	if p.avatar != nil {
-		n.desktop, _ = pdu.AppendMessage(n.desktop, client.CmdAvatarChangedNotify, 0,
+		n.seated, _ = pdu.AppendMessage(n.seated, client.CmdAvatarChangedNotify, 0,
 			&imbuddy.IMAvatarChangedNotify{ChangedUserId: &user, AvatarUrl: p.avatar})
 	}
 	if p.signature != nil {
@@ -187,22 +187,22 @@ func (n *notices) add(user uint32, p shown) {
 }
 
 // tell writes what concerns an open session. It tells whether there was something, and
-// whether it is a desktop's.
-func (s *session) tell(n *notices) (told, desktop bool) {
+// whether it is a phone's.
+func (s *session) tell(n *notices) (told, phone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	desktop = s.desktop()
-	if s.state != open || len(n.all) == 0 && (!desktop || len(n.desktop) == 0) {
-		return false, desktop
+	phone = s.Mobile()
+	if s.state != open || len(n.all) == 0 && (phone || len(n.seated) == 0) {
+		return false, phone
 	}
 	s.write(func(b []byte) []byte {
-		if desktop {
-			b = append(b, n.desktop...)
+		if !phone {
+			b = append(b, n.seated...)
 		}
 		return append(b, n.all...)
 	})
 	s.wire.Wake()
-	return true, desktop
+	return true, phone
 }
 
 func appendStatus(b []byte, user uint32, online bool) []byte {
@@ -227,7 +227,7 @@ func (c *statuses) tooMany(ctx context.Context) bool {
 // tellFriends writes each change to the friends that are here, and to the user.
 func (c *statuses) tellFriends(ctx context.Context, changed map[uint32]userStatus, people map[uint32]shown) {
 	for user, st := range changed {
-		n := &notices{desktop: appendStatus(nil, user, st.online)}
+		n := &notices{seated: appendStatus(nil, user, st.online)}
 		c.srv.metrics.statuses.Add(float64(c.tellFriendsOf(ctx, user, n)))
 	}
 	for user, p := range people {

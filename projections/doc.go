@@ -24,7 +24,7 @@
 //	presence     life         life -> node, its sessions
 //	             user         user -> live sessions
 //	             held         life ‖ session -> user
-//	             status       user -> last desktop transition
+//	             status       user -> when last online or gone
 //	             changes      position ‖ user
 //	             ended        session -> why
 //	             ended-at     serial -> session

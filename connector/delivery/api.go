@@ -120,7 +120,7 @@ type Handler interface {
 	// SessionOver: the log ended a session (of this node, as far as it knows); or, with
 	// the reason SLOW, the node gives it up, and its holder has to end it in the log.
 	SessionOver(over *frame.SessionOver)
-	// UserStatus: a user's desktop presence as of the PRESENCE sequence; newest wins.
+	// UserStatus: whether others see a user online as of the PRESENCE sequence; newest wins.
 	UserStatus(user uint32, online bool, sequence uint64)
 	// DesktopStatus is for the user's mobile sessions on this node.
 	DesktopStatus(user uint32, online bool, sequence uint64)

@@ -39,7 +39,7 @@ type Waker interface {
 // Peer is the session behind a connection. Its methods are called one at a time; they
 // must not block.
 type Peer interface {
-	// Input takes what was read. The bytes are only lent.
+	// Input takes what was read. The bytes are only lent, and may be changed.
 	Input(p []byte)
 	// Turn does what is due and says what comes next. free tells that the buffer
 	// handed out before has left; only then Write may be set. It is called after

@@ -54,6 +54,13 @@ func (c *Conn) Wake() {
 	}
 }
 
+// newConn makes a connection that is not its loop's yet: until it is, it counts as woken already.
+func newConn(l *loop, fd int) *Conn {
+	c := &Conn{loop: l, fd: int32(fd)}
+	c.queued.Store(true)
+	return c
+}
+
 // Group is a set of loops.
 type Group struct {
 	loops []*loop
@@ -150,13 +157,38 @@ func address(sa unix.Sockaddr) netip.AddrPort {
 
 func (g *Group) add(fd int, from netip.AddrPort, open func(Waker, netip.AddrPort) Peer) {
 	l := g.loops[int(g.next.Add(1))%len(g.loops)]
-	c := &Conn{loop: l, fd: int32(fd)}
+	c := newConn(l, fd)
 	c.peer = open(c, from)
 	if c.peer == nil {
 		unix.Close(fd)
 		return
 	}
-	l.adopt(c)
+	l.adopt(c, nil)
+}
+
+// Adopt takes a connection over from the standard library: first has been read from it already, and comes before what is
+// read from now on. open makes its peer, as in Serve. conn must not be used any more, nor have anybody who uses it; it may
+// only be closed, which is of no matter to the connection. Adopt is false if the connection can't be taken, which is then
+// as it was.
+func (g *Group) Adopt(conn *net.TCPConn, first []byte, open func(w Waker) Peer) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	fd := -1
+	if raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }) != nil || err != nil {
+		return false
+	}
+	conn.Close()                                                  // fd is a duplicate; only so the library's poller lets go of the socket
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0) // as of those that are accepted here: sessions have a time limit
+	l := g.loops[int(g.next.Add(1))%len(g.loops)]
+	c := newConn(l, fd)
+	if c.peer = open(c); c.peer == nil {
+		unix.Close(fd)
+		return true
+	}
+	l.adopt(c, first)
+	return true
 }
 
 // loop is one epoll set and the goroutine that serves it.
@@ -173,8 +205,15 @@ type loop struct {
 	gen    uint32
 	woken  []*Conn
 	spare  []*Conn
+	firsts []first
 	parked bool
 	ending bool
+}
+
+// first is what was read of a connection before it came to its loop.
+type first struct {
+	c *Conn
+	b []byte
 }
 
 func newLoop() (*loop, error) {
@@ -218,8 +257,8 @@ func (l *loop) stop() {
 	l.mu.Unlock()
 }
 
-// adopt registers the connection and gives its peer a first turn.
-func (l *loop) adopt(c *Conn) {
+// adopt registers the connection and gives its peer what was read before, and a first turn.
+func (l *loop) adopt(c *Conn, before []byte) {
 	l.mu.Lock()
 	if l.ending {
 		l.mu.Unlock()
@@ -238,7 +277,9 @@ func (l *loop) adopt(c *Conn) {
 	}
 	l.gen++
 	c.gen = l.gen
-	c.queued.Store(true)
+	if len(before) > 0 {
+		l.firsts = append(l.firsts, first{c, before})
+	}
 	l.woken = append(l.woken, c)
 	l.unpark()
 	l.mu.Unlock()
@@ -254,9 +295,14 @@ func (l *loop) run() {
 		}
 		woken := l.woken
 		l.woken, l.spare = l.spare[:0], nil
+		firsts := l.firsts
+		l.firsts = nil
 		l.parked = len(woken) == 0
 		l.mu.Unlock()
 
+		for _, f := range firsts {
+			f.c.peer.Input(f.b)
+		}
 		n := 0
 		if len(woken) > 0 {
 			for i, c := range woken {
@@ -308,7 +354,7 @@ func (l *loop) park() int {
 func (l *loop) closeAll() {
 	l.mu.Lock()
 	conns := l.conns
-	l.conns, l.woken = nil, nil
+	l.conns, l.woken, l.firsts = nil, nil, nil
 	l.mu.Unlock()
 	for _, c := range conns {
 		if c != nil {

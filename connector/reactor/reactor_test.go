@@ -94,7 +94,7 @@ func (p *script) eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// kind is a way to serve a connection; both must pass the same tests.
+// kind is a way to serve a connection; all must pass the same tests.
 type kind struct {
 	name string
 	dial func(t *testing.T, p *script) *net.TCPConn
@@ -102,7 +102,7 @@ type kind struct {
 	sees bool
 }
 
-var kinds = []kind{{"loop", dialLoop, true}, {"stream", dialStream, false}}
+var kinds = []kind{{"loop", dialLoop, true}, {"adopted", dialAdopted, true}, {"stream", dialStream, false}}
 
 func dialLoop(t *testing.T, p *script) *net.TCPConn {
 	g, err := NewGroup(2)
@@ -135,6 +135,132 @@ func dialLoop(t *testing.T, p *script) *net.TCPConn {
 	c := dial(t, ln)
 	<-ready
 	return c
+}
+
+func dialAdopted(t *testing.T, p *script) *net.TCPConn {
+	g := group(t)
+	c, s := pair(t)
+	adopt(t, g, s, nil, p)
+	return c
+}
+
+func group(t *testing.T) *Group {
+	g, err := NewGroup(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// pair is both ends of a connection.
+func pair(t *testing.T) (client, server *net.TCPConn) {
+	ln := listen(t)
+	defer ln.Close()
+	client = dial(t, ln)
+	s, err := ln.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return client, s
+}
+
+func adopt(t *testing.T, g *Group, s *net.TCPConn, first []byte, p *script) {
+	t.Helper()
+	if !g.Adopt(s, first, func(w Waker) Peer {
+		p.w = w
+		return p
+	}) {
+		t.Fatal("not adopted")
+	}
+}
+
+func TestWhatWasReadBeforeAnAdoptionComesFirst(t *testing.T) {
+	g := group(t)
+	for range 50 {
+		p := &script{}
+		c, s := pair(t)
+		s.SetDeadline(time.Now()) // it was the library's, and does not matter
+		if _, err := io.WriteString(c, " then that"); err != nil {
+			t.Fatal(err)
+		}
+		adopt(t, g, s, []byte("first this,"), p)
+		p.w.Wake()
+		s.Close()
+		if _, err := io.WriteString(c, " and more"); err != nil {
+			t.Fatal(err)
+		}
+		p.eventually(t, "all has come in order", func() bool { return string(p.in) == "first this, then that and more" })
+		p.change(func() { p.out = [][]byte{[]byte("answer")} })
+		b := make([]byte, 6)
+		if _, err := io.ReadFull(c, b); err != nil || string(b) != "answer" {
+			t.Fatalf("%q, %v", b, err)
+		}
+	}
+}
+
+// A session can be found, and woken, before its connection is ready.
+func TestWakeWhileTheConnectionIsOpened(t *testing.T) {
+	early := func(w Waker, p *script) Peer {
+		w.Wake()
+		time.Sleep(10 * time.Millisecond)
+		w.Wake()
+		p.w = w
+		return p
+	}
+	check := func(p *script) {
+		t.Helper()
+		p.eventually(t, "it has a turn", func() bool { return p.turns > 0 })
+		p.change(func() { p.end = CloseNow })
+		p.eventually(t, "it is over", func() bool { return p.over })
+	}
+	_, s := pair(t)
+	p := &script{}
+	if !group(t).Adopt(s, nil, func(w Waker) Peer { return early(w, p) }) {
+		t.Fatal("not adopted")
+	}
+	check(p)
+	_, s = pair(t)
+	p = &script{}
+	var done sync.WaitGroup
+	done.Go(NewStream(s, func(w Waker) Peer { return early(w, p) }).Run)
+	check(p)
+	done.Wait()
+}
+
+func TestAdoptionRefused(t *testing.T) {
+	g := group(t)
+	c, s := pair(t)
+	if !g.Adopt(s, nil, func(Waker) Peer { return nil }) {
+		t.Fatal("not taken")
+	}
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("by nobody: %v", err)
+	}
+	_, s = pair(t)
+	s.Close()
+	if g.Adopt(s, nil, func(Waker) Peer { t.Error("opened"); return nil }) {
+		t.Error("a closed connection was adopted")
+	}
+	c, s = pair(t)
+	closed, err := NewGroup(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p := &script{}
+	adopt(t, closed, s, []byte("x"), p)
+	p.eventually(t, "it ends", func() bool { return p.over })
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("read something")
+	}
 }
 
 func dialStream(t *testing.T, p *script) *net.TCPConn {

@@ -38,6 +38,7 @@ var _ Waker = (*Stream)(nil)
 func NewStream(conn net.Conn, open func(w Waker) Peer) *Stream {
 	s := &Stream{conn: conn}
 	s.changed.L = &s.mu
+	s.queued.Store(true) // until Run there are no turns
 	s.peer = open(s)
 	return s
 }
@@ -48,6 +49,7 @@ func (s *Stream) Run() {
 		s.conn.Close()
 		return
 	}
+	s.queued.Store(false)
 	s.Wake()
 	s.read()
 	s.ending.Lock()

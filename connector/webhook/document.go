@@ -56,7 +56,7 @@ type Message struct {
 type Recipient struct {
 	User   uint32  `json:"user"`
 	Badge  uint32  `json:"badge"`  // unread messages in all conversations
-	Silent bool    `json:"silent"` // sits at a desktop: only the badge changes
+	Silent bool    `json:"silent"` // sits at a desktop or in a browser: only the badge changes
 	Tokens []Token `json:"tokens"` // of phones; may be empty
 }
 
@@ -99,7 +99,8 @@ type facts struct {
 	badges   map[uint32]uint32
 }
 
-type presence struct{ desktop, any bool }
+// presence is whether a user is there: at a desktop or in a browser, and with any device.
+type presence struct{ seated, any bool }
 
 // told tells whether a recipient is to be called, so far as it depends on devices and
 // presence: who has a phone, or is not there at all; but no iPhone in a quiet hour, of who
@@ -143,7 +144,7 @@ func (f *facts) document(i item, block int, m *query.Message, recipients []uint3
 		if !f.told(user) || !f.lets(user) {
 			continue
 		}
-		r := Recipient{User: user, Badge: f.badges[user], Silent: f.online[user].desktop, Tokens: []Token{}}
+		r := Recipient{User: user, Badge: f.badges[user], Silent: f.online[user].seated, Tokens: []Token{}}
 		if dev := f.devices[user]; dev.GetToken() != "" {
 			r.Tokens = append(r.Tokens, Token{Type: phone(dev.GetType()), Token: dev.GetToken()})
 		}

@@ -98,7 +98,7 @@ func TestADocumentInBytes(t *testing.T) {
 	f := &facts{
 		now:      time.Date(2026, 11, 23, 9, 30, 0, 250_123_456, time.UTC),
 		devices:  map[uint32]*query.Device{7: {User: 7, Type: uint32(imbase.ClientType_CLIENT_TYPE_IOS), Token: "a1b2"}},
-		online:   map[uint32]presence{7: {desktop: true, any: true}},
+		online:   map[uint32]presence{7: {seated: true, any: true}},
 		accounts: map[uint32]*query.Account{3: {User: 3, Nick: "Ann <3"}, 7: {User: 7}, 8: {User: 8}, 9: {User: 9, Disabled: true}},
 		badges:   map[uint32]uint32{7: 5, 8: 1},
 	}

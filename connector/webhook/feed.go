@@ -446,12 +446,12 @@ func (f *feed) presence(ctx context.Context, facts *facts, users []uint32) error
 		if err != nil {
 			return err
 		}
-		desktop, anyone := ans.GetStatuses().GetDesktopOnline(), ans.GetStatuses().GetAnyOnline()
-		if len(desktop) != len(part) || len(anyone) != len(part) {
-			return fmt.Errorf("%d statuses of %d users", len(desktop), len(part))
+		seated, anyone := ans.GetStatuses().GetOnline(), ans.GetStatuses().GetAnyOnline()
+		if len(seated) != len(part) || len(anyone) != len(part) {
+			return fmt.Errorf("%d statuses of %d users", len(seated), len(part))
 		}
 		for i, u := range part {
-			facts.online[u] = presence{desktop[i], anyone[i]}
+			facts.online[u] = presence{seated[i], anyone[i]}
 		}
 		if ans, err = node.Ask(ctx, &query.Request{Body: &query.Request_Devices{Devices: &query.Devices{Users: part}}}); err != nil {
 			return err

@@ -338,13 +338,15 @@ func TestOneOfSeveralSenders(t *testing.T) {
 func TestWhoIsTold(t *testing.T) {
 	w := newWorld(t)
 	r := newReceiver(t)
-	p := w.people(12)
-	sender, plain, phone, atDesk, deskOnly, mobile, mobileOnly, shielded, shieldedAndroid, disabled, muted, gone :=
-		p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11]
+	p := w.people(13)
+	sender, plain, phone, atDesk, deskOnly, mobile, mobileOnly, shielded, shieldedAndroid, disabled, muted, gone, atPage :=
+		p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11], p[12]
 	w.token(phone, ios, "phone")
 	w.online(sender, windows)
 	w.online(atDesk, windows)
 	w.token(atDesk, ios, "at-desk")
+	w.online(atPage, imbase.ClientType_CLIENT_TYPE_WEB)
+	w.token(atPage, android, "at-page")
 	w.online(deskOnly, windows)
 	w.online(mobile, ios)
 	w.token(mobile, android, "mobile")
@@ -379,13 +381,14 @@ func TestWhoIsTold(t *testing.T) {
 		time.Since(d.Message.Created).Abs() > time.Hour || !d.Time.Equal(clock()) {
 		t.Errorf("got %+v", d)
 	}
-	if got, want := users(d), []uint32{plain, phone, atDesk, mobile, shielded, shieldedAndroid}; !slices.Equal(got, want) {
+	if got, want := users(d), []uint32{plain, phone, atDesk, mobile, shielded, shieldedAndroid, atPage}; !slices.Equal(got, want) {
 		t.Errorf("told were %v, want %v", got, want)
 	}
 	for user, want := range map[uint32]Recipient{
 		plain:           {Tokens: []Token{}},
 		phone:           {Tokens: []Token{{"ios", "phone"}}},
 		atDesk:          {Tokens: []Token{{"ios", "at-desk"}}, Silent: true},
+		atPage:          {Tokens: []Token{{"android", "at-page"}}, Silent: true},
 		mobile:          {Tokens: []Token{{"android", "mobile"}}},
 		shielded:        {Tokens: []Token{{"ios", "shielded"}}},
 		shieldedAndroid: {Tokens: []Token{{"android", "shielded-android"}}},
@@ -398,7 +401,7 @@ func TestWhoIsTold(t *testing.T) {
 
 	at(6, 59)
 	w.send(team, sender, "by night")
-	if got, want := users(r.await(2)[1]), []uint32{plain, phone, atDesk, mobile, shieldedAndroid}; !slices.Equal(got, want) {
+	if got, want := users(r.await(2)[1]), []uint32{plain, phone, atDesk, mobile, shieldedAndroid, atPage}; !slices.Equal(got, want) {
 		t.Errorf("told by night were %v, want %v", got, want)
 	}
 	at(7, 0)

@@ -2,7 +2,7 @@
 // the command line uses.
 //
 // Everything under /api/v1 takes and gives JSON and needs the bearer token of the
-// data directory:
+// data directory; the status is given to API keys with the scope status:read as well:
 //
 //	POST   /api/v1/people                     add a person: NewPerson -> Person
 //	POST   /api/v1/people:import              add many: a NewPerson per line -> ImportProgress per line
@@ -125,7 +125,7 @@ type Status struct {
 	Nodes         []NodeStatus   `json:"nodes"`               // all that are heard, this one included
 	Streams       []StreamStatus `json:"streams"`
 	Sessions      int            `json:"sessions"`        // on this node
-	DesktopOnline int            `json:"desktop_online"`  // people, everywhere
+	DesktopOnline int            `json:"desktop_online"`  // people online at a desktop or in a browser, everywhere
 	Files         *FileStatus    `json:"files,omitempty"` // not there: no file server
 	Pictures      PictureStatus  `json:"pictures"`
 	Pushes        PushStatus     `json:"pushes"`

@@ -25,6 +25,9 @@ const (
 	lineTime   = 30 * time.Second
 )
 
+// statusScope is what a key needs for the status; for all else here it needs to be the operator's token.
+const statusScope = "status:read"
+
 // progressEvery spaces the lines of an answer that streams.
 const progressEvery = 100 * time.Millisecond
 
@@ -34,16 +37,23 @@ type API interface {
 	// Operator has next served to who shows the operator's token, and to nobody else; wrong ones count as wrong keys do.
 	// With once a request with an Idempotency-Key is done once, and next finds its [Request] in the context.
 	Operator(once bool, next http.Handler) http.Handler
+	// Permitted has next, which changes nothing, served to who has the scope, the operator among them.
+	Permitted(scope string, next http.Handler) http.Handler
+	// Who tells who shows a credential, the operator's token or a key; wrong ones count as they do everywhere. One that is
+	// nobody's is answered, and ok is false.
+	Who(w http.ResponseWriter, r *http.Request, credential string) (c Caller, ok bool)
 }
 
-// Config of the handler. All but API, Metrics and Logger are needed.
+// Config of the handler. All but API, Console, Metrics, Logger and Now are needed.
 type Config struct {
 	People  People
 	Server  Server
-	Token   string       // bearer token
-	API     API          // gets what this package does not have under /api/v1/ and /query/; nil: nobody
-	Metrics http.Handler // nil: none
-	Logger  *slog.Logger // nil: silent
+	Token   string           // bearer token
+	API     API              // gets what this package does not have under /api/v1/ and /query/; nil: nobody, and there is no console, as without a token
+	Console http.Handler     // pages of the console, for /console and below; nil: none
+	Metrics http.Handler     // nil: none
+	Logger  *slog.Logger     // nil: silent
+	Now     func() time.Time // nil: time.Now
 }
 
 // Problem is an error as it travels: an RFC 9457 problem document. It is an error
@@ -106,6 +116,9 @@ func NewHandler(cfg Config) http.Handler {
 	if h.Logger == nil {
 		h.Logger = slog.New(slog.DiscardHandler)
 	}
+	if h.Now == nil {
+		h.Now = time.Now
+	}
 	api := http.NewServeMux()
 	const once = true
 	for pattern, o := range map[string]struct {
@@ -120,15 +133,24 @@ func NewHandler(cfg Config) http.Handler {
 		"POST /api/v1/people/{name}/enable":   {once, h.enabled(true)},
 		"PUT /api/v1/friends/{a}/{b}":         {once, h.friends(true)},
 		"DELETE /api/v1/friends/{a}/{b}":      {once, h.friends(false)},
-		"GET /api/v1/status":                  {!once, h.status},
 		"POST /api/v1/replay":                 {!once, h.replay}, // streams, and changes nothing
 	} {
 		api.Handle(pattern, h.operator(o.once, h.answer(o.serve)))
 	}
+	status := h.answer(h.status)
+	if h.API != nil {
+		api.Handle("GET /api/v1/status", h.API.Permitted(statusScope, status))
+	} else {
+		api.Handle("GET /api/v1/status", h.authorised(status))
+	}
 	mux := http.NewServeMux()
-	mux.Handle("/api/v1/", h.known(api))
+	all := h.known(api)
+	mux.Handle("/api/v1/", all)
 	if cfg.API != nil {
 		mux.Handle("/query/", cfg.API)
+		if cfg.Token != "" { // it is what the console's cookie is sealed with
+			handleConsole(mux, h.Config, all)
+		}
 	}
 	handleHealth(mux, cfg.Server, cfg.Metrics)
 	return mux

@@ -56,6 +56,11 @@ type Config struct {
 	// FriendsOnly: only friends write to each other, also through the API as users.
 	FriendsOnly bool
 
+	// Live is how the cluster does; nil: that is not known.
+	Live Live
+	// ScanTime bounds how long the log is read for one page of events, or one explanation; 0: the default.
+	ScanTime time.Duration
+
 	// BeginWebhook notes where a new target of pushes begins, before it is made; nil: nowhere.
 	BeginWebhook func(ctx context.Context, id string) error
 
@@ -74,6 +79,7 @@ type API struct {
 	huma   huma.API
 	routes map[string]route // by pattern of the mux
 	doc    []byte
+	scans  chan struct{} // holds one for each reading of the log that is under way
 }
 
 // route is one operation.
@@ -104,7 +110,7 @@ func New(cfg Config) (*API, error) {
 		cfg.Now = time.Now
 	}
 	a := &API{cfg: cfg, log: cfg.Logger, now: cfg.Now, gate: newGate(cfg.Token, cfg.Node, cfg.Now),
-		mux: http.NewServeMux(), routes: map[string]route{}}
+		mux: http.NewServeMux(), routes: map[string]route{}, scans: make(chan struct{}, maxScans)}
 	a.repeat = newRepeats(cfg.Log, cfg.Now, a.log)
 
 	hc := huma.DefaultConfig("godwit server API", cfg.Version)
@@ -128,6 +134,8 @@ func New(cfg Config) (*API, error) {
 	a.webhooks()
 	a.keys()
 	a.export()
+	a.live()
+	a.logRead()
 	a.operators()
 	doc, err := a.huma.OpenAPI().MarshalJSON()
 	if err != nil {

@@ -39,11 +39,13 @@ const (
 	KeysScope      Scope = "keys"
 	ExportScope    Scope = "export"
 	FilesScope     Scope = "files"
+	StatusRead     Scope = "status:read"
+	LogRead        Scope = "log:read"
 )
 
 // Scopes are all there are.
 var Scopes = []Scope{UsersRead, UsersWrite, GroupsRead, GroupsWrite, MessagesSend, MessagesRead, SessionsRead, SessionsWrite,
-	DirectoryWrite, WebhooksScope, KeysScope, ExportScope, FilesScope}
+	DirectoryWrite, WebhooksScope, KeysScope, ExportScope, FilesScope, StatusRead, LogRead}
 
 const (
 	operator = "operator" // who has the token of the data directory

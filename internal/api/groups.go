@@ -76,9 +76,14 @@ type groupPage struct {
 func (a *API) groups() {
 	const tag = "Groups"
 	register(a, route{id: "list-groups", method: http.MethodGet, path: "/groups", scope: GroupsRead, tag: tag,
-		summary: "List all groups by number, dissolved ones as well"}, func(ctx context.Context, in *struct{ Paged }) (*groupPage, error) {
-		return a.listGroups(ctx, 0, in.Paged)
-	})
+		summary:     "List all groups by number, dissolved ones as well",
+		description: "With search only those in whose name that stands, whatever the case, and the one of that number; a page may hold fewer than limit, or none, and have a next all the same."},
+		func(ctx context.Context, in *struct {
+			Paged
+			Search string `query:"search" maxLength:"128" doc:"Part of a name"`
+		}) (*groupPage, error) {
+			return a.listGroups(ctx, 0, in.Paged, in.Search)
+		})
 	register(a, route{id: "list-groups-of-user", method: http.MethodGet, path: "/users/{user}/groups", scope: GroupsRead, tag: tag,
 		summary: "List the groups that a user is a member of, by number"}, func(ctx context.Context, in *struct {
 		OfUser
@@ -87,7 +92,7 @@ func (a *API) groups() {
 		if _, _, err := a.person(ctx, in.User); err != nil {
 			return nil, err
 		}
-		return a.listGroups(ctx, in.User, in.Paged)
+		return a.listGroups(ctx, in.User, in.Paged, "")
 	})
 	register(a, route{id: "create-group", method: http.MethodPost, path: "/groups", scope: GroupsWrite, tag: tag, status: http.StatusCreated,
 		summary: "Make a group", description: "The creator becomes a member and the administrator. Without one nobody is."}, a.createGroup)
@@ -161,23 +166,37 @@ func (a *API) muteGroup(ctx context.Context, in *struct {
 	return a.member(ctx, in.OfMember)
 }
 
-func (a *API) listGroups(ctx context.Context, user uint32, in Paged) (*groupPage, error) {
+func (a *API) listGroups(ctx context.Context, user uint32, in Paged, search string) (*groupPage, error) {
 	kind := fmt.Sprint("groups ", user)
 	after, err := in.number(kind)
 	if err != nil {
 		return nil, err
 	}
-	l, err := a.groupList(ctx, user, after, in.limit())
+	page := func(after, limit uint32) ([]*query.Group, bool, error) {
+		l, err := a.groupList(ctx, user, after, limit)
+		return l.GetGroups(), l.GetMore(), err
+	}
+	var all []*query.Group
+	var more bool
+	if search == "" {
+		all, more, err = page(after, in.limit())
+		if len(all) > 0 {
+			after = all[len(all)-1].GetGroup()
+		}
+	} else {
+		all, after, more, err = searched(after, in.limit(), page, (*query.Group).GetGroup, func(g *query.Group) bool {
+			return search == strconv.FormatUint(uint64(g.GetGroup()), 10) || holds(search, g.GetName())
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
 	out := &groupPage{}
 	out.Body.Groups = []Group{}
-	for _, g := range l.GetGroups() {
+	for _, g := range all {
 		out.Body.Groups = append(out.Body.Groups, groupOf(g))
-		after = g.GetGroup()
 	}
-	if l.GetMore() {
+	if more {
 		out.Body.Next = cursor(kind, strconv.FormatUint(uint64(after), 10))
 	}
 	return out, nil

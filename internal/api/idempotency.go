@@ -41,6 +41,7 @@ import (
 // Log is what the API needs of a [bus.Bus]. Notes of requests are kept for a day, and written by compare and set.
 type Log interface {
 	LastSequence(ctx context.Context, s event.Stream) (uint64, error)
+	ReadRecord(ctx context.Context, s event.Stream, seq uint64) (bus.Recorded, error)
 	RequestNote(ctx context.Context, name string) (note []byte, revision uint64, err error)
 	NoteRequest(ctx context.Context, name string, note []byte, expect uint64) (revision uint64, err error)
 	Process() string

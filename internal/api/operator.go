@@ -41,6 +41,40 @@ func (a *API) Operator(once bool, next http.Handler) http.Handler {
 	})
 }
 
+// Permitted has a request served to who has a scope: see [admin.API].
+func (a *API) Permitted(scope string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		c, err := a.gate.admit(r.Context(), r.RemoteAddr, bearer(r))
+		if err != nil {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="godwit"`)
+			a.problem("admit", err).write(w)
+			return
+		}
+		if !c.may(Scope(scope)) {
+			lacks(Scope(scope)).write(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Who tells who shows a credential: see [admin.API].
+func (a *API) Who(w http.ResponseWriter, r *http.Request, credential string) (admin.Caller, bool) {
+	c, err := a.gate.admit(r.Context(), r.RemoteAddr, credential)
+	if err != nil {
+		a.problem("admit", err).write(w)
+		return admin.Caller{}, false
+	}
+	who := admin.Caller{Name: c.name, Scopes: []string{}}
+	for _, s := range Scopes {
+		if c.may(s) {
+			who.Scopes = append(who.Scopes, string(s))
+		}
+	}
+	return who, true
+}
+
 // operators puts the operator's own requests into the document. Package admin serves them on the same port, and only to who
 // has the token of the data directory.
 func (a *API) operators() {
@@ -64,6 +98,7 @@ func (a *API) operators() {
 		query                     map[string]*huma.Schema
 		params                    []string
 		once                      bool
+		scope                     Scope // that a key needs for it; empty: no key does
 	}{
 		{id: "operator-add-person", once: true, method: http.MethodPost, path: "/people", summary: "Make an account",
 			in: admin.NewPerson{}, inKind: plain, out: admin.Person{}, outKind: plain, status: http.StatusCreated},
@@ -77,7 +112,7 @@ func (a *API) operators() {
 		{id: "operator-enable-person", once: true, method: http.MethodPost, path: "/people/{name}/enable", summary: "Open an account again", params: []string{"name"}, status: http.StatusNoContent},
 		{id: "operator-add-friend", once: true, method: http.MethodPut, path: "/friends/{a}/{b}", summary: "Make two people friends", params: []string{"a", "b"}, status: http.StatusNoContent},
 		{id: "operator-remove-friend", once: true, method: http.MethodDelete, path: "/friends/{a}/{b}", summary: "End a friendship", params: []string{"a", "b"}, status: http.StatusNoContent},
-		{id: "operator-status", method: http.MethodGet, path: "/status", summary: "What the server says about itself", out: admin.Status{}, outKind: plain},
+		{id: "operator-status", method: http.MethodGet, path: "/status", summary: "What the server says about itself", out: admin.Status{}, outKind: plain, scope: StatusRead},
 		{id: "operator-replay", method: http.MethodPost, path: "/replay", summary: "Rebuild and compare the views", out: admin.ReplayProgress{}, outKind: lines,
 			query: map[string]*huma.Schema{"verify": {Type: huma.TypeBoolean}}},
 	} {
@@ -85,6 +120,9 @@ func (a *API) operators() {
 			OperationID: o.id, Method: o.method, Path: Prefix + o.path, Summary: o.summary, Tags: []string{"Operator"},
 			Security:  []map[string][]string{{operatorName: {}}},
 			Responses: map[string]*huma.Response{"default": {Description: "Error", Content: content("application/problem+json", Problem{})}},
+		}
+		if o.scope != "" {
+			op.Security = append(op.Security, map[string][]string{securityName: {string(o.scope)}})
 		}
 		if o.status == 0 {
 			o.status = http.StatusOK

@@ -19,7 +19,7 @@ import (
 type Session struct {
 	ID         string    `json:"id"`
 	Device     string    `json:"device" doc:"desktop, mobile or web"`
-	ClientType uint32    `json:"client_type" doc:"TeamTalk's: 1 Windows, 2 Mac, 17 iOS, 18 Android"`
+	ClientType uint32    `json:"client_type" doc:"TeamTalk's: 1 Windows, 2 Mac, 17 iOS, 18 Android; 33 web"`
 	Node       string    `json:"node" doc:"Life of the node that holds the connection"`
 	Opened     time.Time `json:"opened"`
 }

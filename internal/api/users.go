@@ -88,8 +88,9 @@ type userPage struct {
 func (a *API) users() {
 	const tag = "Users"
 	register(a, route{id: "list-users", method: http.MethodGet, path: "/users", scope: UsersRead, tag: tag,
-		summary:     "List users by number",
-		description: "With name only the user of that login name, or nobody."}, a.listUsers)
+		summary: "List users by number",
+		description: "With name only the user of that login name, or nobody. With search only those in whose login name, nick, latin name, email or " +
+			"telephone that stands, whatever the case, and the one of that number; a page may hold fewer than limit, or none, and have a next all the same."}, a.listUsers)
 	register(a, route{id: "create-user", method: http.MethodPost, path: "/users", scope: UsersWrite, tag: tag, status: http.StatusCreated,
 		summary: "Make an account"}, a.createUser)
 	register(a, route{id: "get-user", method: http.MethodGet, path: "/users/{user}", scope: UsersRead, tag: tag,
@@ -109,7 +110,8 @@ func (a *API) users() {
 
 func (a *API) listUsers(ctx context.Context, in *struct {
 	Paged
-	Name string `query:"name" maxLength:"128" doc:"A login name"`
+	Name   string `query:"name" maxLength:"128" doc:"A login name"`
+	Search string `query:"search" maxLength:"128" doc:"Part of a name or an address"`
 }) (*userPage, error) {
 	out := &userPage{}
 	out.Body.Users = []User{}
@@ -127,15 +129,30 @@ func (a *API) listUsers(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	ans, err := a.cfg.Node.Ask(ctx, &query.Request{Body: &query.Request_AccountList{AccountList: &query.AccountList{After: after, Limit: in.limit()}}})
+	page := func(after, limit uint32) ([]*query.Account, bool, error) {
+		ans, err := a.cfg.Node.Ask(ctx, &query.Request{Body: &query.Request_AccountList{AccountList: &query.AccountList{After: after, Limit: limit}}})
+		return ans.GetAccounts().GetAccounts(), ans.GetAccounts().GetMore(), err
+	}
+	var all []*query.Account
+	var more bool
+	if in.Search == "" {
+		all, more, err = page(after, in.limit())
+		if len(all) > 0 {
+			after = all[len(all)-1].GetUser()
+		}
+	} else {
+		all, after, more, err = searched(after, in.limit(), page, (*query.Account).GetUser, func(acc *query.Account) bool {
+			return in.Search == strconv.FormatUint(uint64(acc.GetUser()), 10) ||
+				holds(in.Search, acc.GetName(), acc.GetNick(), acc.GetDomain(), acc.GetEmail(), acc.GetTelephone())
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
-	for _, acc := range ans.GetAccounts().GetAccounts() {
+	for _, acc := range all {
 		out.Body.Users = append(out.Body.Users, userOf(acc))
-		after = acc.GetUser()
 	}
-	if ans.GetAccounts().GetMore() {
+	if more {
 		out.Body.Next = cursor("users", strconv.FormatUint(uint64(after), 10))
 	}
 	return out, nil

@@ -180,6 +180,9 @@ func TestNumbersThatAreTooLargeAreNobodys(t *testing.T) {
 	}
 	for at, op := range operations(r.api.Document()) {
 		for _, p := range op.Parameters {
+			if p.Name == "since" && (op.OperationID == "get-live" || op.OperationID == "list-events") {
+				continue // a time in milliseconds, of 64 bits
+			}
 			if s := p.Schema; op.Tags[0] != "Operator" && s.Type == "integer" && (s.Maximum == nil || *s.Maximum > math.MaxUint32) {
 				t.Errorf("%s: %s has no bound that fits into 32 bits", at, p.Name)
 			}

@@ -33,12 +33,14 @@ type Probe struct {
 
 // Options are common to all benches.
 type Options struct {
-	Server string // HOST:PORT
+	Server string // HOST:PORT; of WebSockets that of HTTP
 	// Also are more nodes of the same cluster: people connect to all of them by turns. The
 	// benches that measure one server alone (sync, faults, hostile clients) ask Server only.
-	Also     []string
-	Device   uint32 // TeamTalk's ClientType
-	Accounts func(ctx context.Context, n int) ([]Account, error)
+	Also []string
+	// Transport is how the loads connect, default TCP. Sync, faults and hostile clients know TCP only.
+	Transport Transport
+	Device    uint32 // TeamTalk's ClientType
+	Accounts  func(ctx context.Context, n int) ([]Account, error)
 	// Befriend makes each two friends, where only friends may write to each other; nil: no need.
 	Befriend func(ctx context.Context, pairs [][2]Account) error
 	Probe    func(ctx context.Context) (Probe, error) // nil: not known
@@ -64,6 +66,9 @@ func (o *Options) complete() {
 	}
 	if o.Device == 0 {
 		o.Device = 1
+	}
+	if o.Transport == "" {
+		o.Transport = TCP
 	}
 }
 
@@ -103,7 +108,7 @@ func (o *Options) loop(ctx context.Context) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newLoop(addrs)
+	return newLoop(addrs, o.Transport, o.Server)
 }
 
 func resolve(ctx context.Context, server string) (netip.AddrPort, error) {

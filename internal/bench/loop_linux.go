@@ -19,6 +19,8 @@ import (
 // Everything here belongs to the goroutine of run.
 type loop struct {
 	epoll   int
+	by      Transport
+	host    string          // what a WebSocket asks for
 	servers []unix.Sockaddr // connected to by turns
 	dials   int
 	conns   map[int32]*conn
@@ -32,8 +34,10 @@ type conn struct {
 	l       *loop
 	fd      int
 	h       handler
-	rest    []byte // of an incomplete PDU
-	out     []byte // not written yet
+	rest    []byte // of what is incomplete
+	out     []byte // PDUs that are not written yet
+	carrier *carrier
+	wire    []byte // where there is a carrier: what it made of them
 	dialing bool
 	dirty   bool
 	writing bool // waits for room in the socket
@@ -49,13 +53,13 @@ type handler interface {
 	lost(c *conn, err error)
 }
 
-func newLoop(servers []netip.AddrPort) (*loop, error) {
+func newLoop(servers []netip.AddrPort, by Transport, host string) (*loop, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
 	l := &loop{
-		epoll: epoll, conns: map[int32]*conn{},
+		epoll: epoll, by: by, host: host, conns: map[int32]*conn{},
 		read: make([]byte, 256<<10), events: make([]unix.EpollEvent, 512),
 	}
 	for _, server := range servers {
@@ -89,6 +93,9 @@ func (l *loop) dial(h handler) (*conn, error) {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
 	c := &conn{l: l, fd: fd, h: h, dialing: true}
+	if l.by != TCP {
+		c.carrier = &carrier{json: l.by == JSON}
+	}
 	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if err == nil {
 		if err = unix.Connect(fd, server); errors.Is(err, unix.EINPROGRESS) {
@@ -154,6 +161,11 @@ func (c *conn) ready(events uint32) {
 		}
 		c.dialing = false
 		c.interest(unix.EPOLL_CTL_MOD, unix.EPOLLIN)
+		if c.carrier != nil { // the session hears of it when the server agrees
+			c.wire = c.carrier.hello(c.wire, c.l.host)
+			c.queue()
+			return
+		}
 		c.h.connected(c)
 		return
 	}
@@ -191,7 +203,7 @@ func (c *conn) readAll() {
 		data = c.rest
 	}
 	for !c.closed {
-		f, size, err := pdu.Next(data, pdu.MaxAfterLogin)
+		size, err := c.next(data)
 		if err != nil {
 			c.fail(fmt.Errorf("read: %w", err))
 			return
@@ -200,7 +212,6 @@ func (c *conn) readAll() {
 			break
 		}
 		data = data[size:]
-		c.h.frame(c, f)
 	}
 	switch {
 	case c.closed || len(data) == 0:
@@ -208,6 +219,33 @@ func (c *conn) readAll() {
 	default:
 		c.rest = append(make([]byte, 0, len(data)), data...)
 	}
+}
+
+// next handles the first whole thing in what came, and says how long it is.
+func (c *conn) next(data []byte) (int, error) {
+	if c.carrier == nil {
+		f, n, err := pdu.Next(data, pdu.MaxAfterLogin)
+		if n > 0 {
+			c.h.frame(c, f)
+		}
+		return n, err
+	}
+	if !c.carrier.open {
+		n, err := c.carrier.agreed(data)
+		if n > 0 {
+			c.h.connected(c)
+		}
+		return n, err
+	}
+	f, answer, n, err := c.carrier.next(data)
+	if len(answer) > 0 {
+		c.wire = append(c.wire, answer...)
+		c.queue()
+	}
+	if f.Raw != nil {
+		c.h.frame(c, f)
+	}
+	return n, err
 }
 
 // queue marks output that the caller appended to c.out.
@@ -219,16 +257,28 @@ func (c *conn) queue() {
 }
 
 func (c *conn) write() {
-	if len(c.out) == 0 {
+	out := &c.out
+	if c.carrier != nil {
+		if c.carrier.open {
+			var err error
+			if c.wire, err = c.carrier.appendFrames(c.wire, c.out); err != nil {
+				c.fail(err)
+				return
+			}
+			c.out = c.out[:0]
+		}
+		out = &c.wire
+	}
+	if len(*out) == 0 {
 		return
 	}
-	n, err := unix.Write(c.fd, c.out)
+	n, err := unix.Write(c.fd, *out)
 	if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
 		c.fail(fmt.Errorf("write: %w", err))
 		return
 	}
-	c.out = c.out[:copy(c.out, c.out[max(n, 0):])]
-	if full := len(c.out) > 0; full != c.writing {
+	*out = (*out)[:copy(*out, (*out)[max(n, 0):])]
+	if full := len(*out) > 0; full != c.writing {
 		c.writing = full
 		events := uint32(unix.EPOLLIN)
 		if full {
@@ -252,5 +302,5 @@ func (c *conn) close() {
 	c.closed = true
 	delete(c.l.conns, int32(c.fd))
 	_ = unix.Close(c.fd) // also leaves the epoll set
-	c.rest, c.out = nil, nil
+	c.rest, c.out, c.wire = nil, nil, nil
 }

@@ -24,7 +24,9 @@ type handler interface {
 	lost(c *conn, err error)
 }
 
-func newLoop([]netip.AddrPort) (*loop, error) { return nil, errors.New("the bench runs on Linux only") }
+func newLoop([]netip.AddrPort, Transport, string) (*loop, error) {
+	return nil, errors.New("the bench runs on Linux only")
+}
 
 func (*loop) close()                      {}
 func (*loop) dial(handler) (*conn, error) { return nil, errors.ErrUnsupported }

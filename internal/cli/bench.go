@@ -47,6 +47,8 @@ type benchFlags struct {
 	seed    uint64
 	par     int
 	friends bool
+	by      bench.Transport // empty where the bench has no choice
+	given   func(flag string) bool
 }
 
 func (b *benchFlags) flags(cmd *cobra.Command) {
@@ -60,6 +62,13 @@ func (b *benchFlags) flags(cmd *cobra.Command) {
 	f.Uint64Var(&b.seed, "seed", 1, "of the payloads: the same seed makes the same bytes")
 	f.Var(config.Int(&b.par, 64, 1, 10_000), "parallel", "logins under way at a time")
 	b.t.flags(cmd)
+	b.given = f.Changed
+}
+
+// transportFlag is for the benches whose people may come by WebSocket as well.
+func (b *benchFlags) transportFlag(cmd *cobra.Command) {
+	cmd.Flags().Var(config.OneOf(&b.by, bench.TCP, bench.TCP, bench.WebSocket, bench.JSON), "transport",
+		"how people connect: tcp; ws, binary frames of a WebSocket; json, its text frames. Of the last two --server is the HTTP port, by default 127.0.0.1:8080")
 }
 
 // friendsFlag is for the benches whose people write to each other.
@@ -69,8 +78,11 @@ func (b *benchFlags) friendsFlag(cmd *cobra.Command, who string) {
 
 func (b *benchFlags) options(ctx context.Context, streams IO) (bench.Options, error) {
 	o := bench.Options{
-		Server: b.server, Also: b.also, Device: uint32(devices[b.as]), PID: b.pid, Seed: b.seed, Parallel: b.par,
+		Server: b.server, Also: b.also, Transport: b.by, Device: uint32(devices[b.as]), PID: b.pid, Seed: b.seed, Parallel: b.par,
 		Log: slog.New(slog.NewTextHandler(streams.Err, nil)),
+	}
+	if b.by != "" && b.by != bench.TCP && !b.given("server") {
+		o.Server = "127.0.0.1:8080"
 	}
 	c, err := b.t.client()
 	if b.users != "" {
@@ -244,6 +256,9 @@ Misbehaving clients for --hostile:
 			if c.Duration <= 0 || c.Warmup < 0 || c.Rate < 0 {
 				return usagef("--duration is above zero, --warmup and --rate are not below it")
 			}
+			if c.Hostile != "" && b.by != bench.TCP {
+				return usagef("--hostile clients come by TCP: leave --transport at tcp")
+			}
 			if _, err := os.Stat(b.t.data); err == nil && c.RawDir == "" {
 				c.RawDir = filepath.Dir(filepath.Clean(b.t.data)) // the disk of the server's own log
 			}
@@ -267,6 +282,7 @@ Misbehaving clients for --hostile:
 	f.BoolVar(&c.Raw, "raw", false, "measure bare JetStream as well: same payloads, records, streams and durability")
 	f.StringVar(&c.RawDir, "raw-dir", "", "`DIR` for its store, removed again; default: beside --data, to measure the same disk")
 	f.Var(config.Int(&c.RawBatch, 0, 0, 512), "raw-batch", "messages in a record of --raw; 0: as many as the server's records held")
+	b.transportFlag(cmd)
 	b.flags(cmd)
 	return cmd
 }
@@ -313,6 +329,7 @@ of the others has to be told so: never more, never less than before, and at the 
 	f.Float64Var(&c.Rate, "rate", 0, "messages a second of each sender; 0: as the window allows")
 	f.BoolVar(&c.Receipts, "receipts", false, fmt.Sprintf("all say what they have received and read, and what the others are told of it is checked; at most %d members", bench.MaxReceipts))
 	b.friendsFlag(cmd, "the members friends of the one who makes the group")
+	b.transportFlag(cmd)
 	b.flags(cmd)
 	return cmd
 }
@@ -326,8 +343,9 @@ func newBenchIdle(streams IO) *cobra.Command {
 		Use: "idle", Short: "Sessions that say nothing: memory of each",
 		Long: `Logs in sessions, lets them rest, and divides the growth of the server's resident
 memory, from before the first connection to the end of the rest, by their number.`,
-		Example: "  godwit bench idle --sessions 10000",
-		Args:    cobra.NoArgs,
+		Example: `  godwit bench idle --sessions 10000
+  godwit bench idle --sessions 2000 --transport ws --device web`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if c.Settle <= 0 {
 				return usagef("--settle is above zero, for example 30s")
@@ -339,6 +357,7 @@ memory, from before the first connection to the end of the rest, by their number
 	f.SortFlags = false
 	f.Var(config.Int(&c.Sessions, 10_000, 1, 1_000_000), "sessions", "sessions, each of another person")
 	f.DurationVar(&c.Settle, "settle", 30*time.Second, "rest after the last login")
+	b.transportFlag(cmd)
 	b.flags(cmd)
 	return cmd
 }
@@ -365,6 +384,7 @@ measures how many connect, log in and leave in a second.`,
 	f.SortFlags = false
 	f.Var(config.Int(&c.Sessions, 1000, 1, 1_000_000), "sessions", "different people")
 	f.DurationVar(&c.Duration, "duration", 10*time.Second, "how long to measure")
+	b.transportFlag(cmd)
 	b.flags(cmd)
 	return cmd
 }

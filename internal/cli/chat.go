@@ -24,10 +24,11 @@ var devices = map[device]imbase.ClientType{
 	"mac":     imbase.ClientType_CLIENT_TYPE_MAC,
 	"ios":     imbase.ClientType_CLIENT_TYPE_IOS,
 	"android": imbase.ClientType_CLIENT_TYPE_ANDROID,
+	"web":     imbase.ClientType_CLIENT_TYPE_WEB,
 }
 
 func deviceFlag(cmd *cobra.Command, d *device) {
-	cmd.Flags().Var(config.OneOf(d, "windows", "windows", "mac", "ios", "android"), "device", "kind of device to appear as")
+	cmd.Flags().Var(config.OneOf(d, "windows", "windows", "mac", "ios", "android", "web"), "device", "kind of device to appear as")
 }
 
 func newChat(streams IO) *cobra.Command {
@@ -60,7 +61,10 @@ and plain lines are printed, whose first word says what they are:
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			options := ttclient.Options{Addr: server, Name: args[0], Device: devices[as], Version: "godwit-chat"}
-			if options.TLS, err = clientTLS(secure, authority); err != nil {
+			if secure && strings.HasPrefix(server, "ws://") {
+				return usagef("--tls is for HOST:PORT, and --server is %q: give a URL with wss://", server)
+			}
+			if options.TLS, err = clientTLS(secure || strings.HasPrefix(server, "wss://"), authority); err != nil {
 				return err
 			}
 			plain, err := secret.get(streams)
@@ -96,7 +100,7 @@ and plain lines are printed, whose first word says what they are:
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.Var(config.Server(&server, "127.0.0.1:8000", 8000), "server", "server to connect to")
+	f.Var(config.Entrance(&server, "127.0.0.1:8000", 8000), "server", "server to connect to; a URL such as wss://chat.example.org/ws connects by WebSocket")
 	deviceFlag(cmd, &as)
 	secret.flags(cmd)
 	f.BoolVar(&secure, "tls", false, "connect by TLS")

@@ -29,16 +29,14 @@ import (
 // clientFlags are those of whatever lets clients in.
 func clientFlags(f *pflag.FlagSet, cfg *up.Config) {
 	f.Var(config.Listen(&cfg.Listen, defaultListen), "listen", "TCP address for clients")
-	f.Var(config.Networks(&cfg.ProxyFrom), "proxy-from", "networks of load balancers that say by the PROXY protocol who a client is")
+	f.Var(config.Networks(&cfg.ProxyFrom), "proxy-from", "networks of load balancers that say who a client is: by the PROXY protocol, and over HTTP by X-Forwarded-For")
+	f.StringSliceVar(&cfg.Origins, "origin", nil, "`ORIGIN` of other sites whose pages may open sessions over WebSocket, such as https://chat.example.org, or * for any; may be given several times")
 	f.Var(config.OptionalListen(&cfg.TLSListen), "tls-listen", "TLS address for clients; needs --tls-cert and --tls-key")
-	f.StringVar(&cfg.TLSCert, "tls-cert", "", "certificate `FILE` (PEM), read again when it changes")
-	f.StringVar(&cfg.TLSKey, "tls-key", "", "private key `FILE` (PEM), read again when it changes")
+	certificateFlags(f, cfg)
 	f.Var(config.Int(&cfg.StatusLimit, defaultStatusLimit, 1, math.MaxInt32), "status-limit", "online people above which status is no longer pushed to everyone, but answered when asked")
 	cfg.DevicePolicy = commands.DefaultDevicePolicy()
 	f.Var(config.Value(&cfg.DevicePolicy, "POLICY", parsePolicy, commands.DevicePolicy.String), "device-policy",
-		"which devices of a person exclude each other: desktop,mobile (one of each), desktop+mobile (one in all), or none")
-	f.DurationVar(&cfg.RecallTime, "recall-time", defaultRecall, "how long after it a message may be recalled by its sender; 0: never")
-	f.DurationVar(&cfg.EditTime, "edit-time", defaultEdit, "how long after it a message may be edited by its sender; 0: never")
+		"which devices of a person exclude each other: desktop,mobile,web (one of each), desktop+web,mobile (one of desktop and web, one mobile), or none; of a class that is left out there may be many")
 	f.StringVar(&cfg.RecalledText, "recalled-text", connector.DefaultRecalledText, "what clients show in place of a recalled message")
 	identityFlags(f, &cfg.Identity)
 }
@@ -65,13 +63,10 @@ func drainFlags(f *pflag.FlagSet, cfg *up.Config, limit time.Duration) {
 }
 
 func checkClients(cfg *up.Config) error {
-	var errs []error
-	if tls := []string{cfg.TLSListen, cfg.TLSCert, cfg.TLSKey}; tls[0]+tls[1]+tls[2] != "" && (tls[0] == "" || tls[1] == "" || tls[2] == "") {
-		errs = append(errs, usagef("--tls-listen, --tls-cert and --tls-key go together: give all three or none"))
-	}
-	for flag, d := range map[string]time.Duration{"recall-time": cfg.RecallTime, "edit-time": cfg.EditTime} {
-		if d < 0 {
-			errs = append(errs, usagef("--%s is %q: give a duration such as 2m, or 0", flag, d))
+	errs := []error{checkCertificate(cfg, "--tls-listen or --https")}
+	for _, o := range cfg.Origins {
+		if !connector.ValidOrigin(o) {
+			errs = append(errs, usagef("--origin is %q: give an origin such as https://chat.example.org, or a host, or * for any", o))
 		}
 	}
 	if t := cfg.RecalledText; t == "" || len(t) > maxRecalled || !utf8.ValidString(t) {
@@ -83,20 +78,44 @@ func checkClients(cfg *up.Config) error {
 	return errors.Join(append(errs, checkIdentity(&cfg.Identity))...)
 }
 
+// certificateFlags are those of the HTTPS port, and of the certificate that all TLS ports show.
+func certificateFlags(f *pflag.FlagSet, cfg *up.Config) {
+	f.Var(config.OptionalListen(&cfg.HTTPS), "https", "HTTPS address, which serves what --http does; needs --tls-cert and --tls-key; empty: none")
+	f.StringVar(&cfg.TLSCert, "tls-cert", "", "certificate `FILE` (PEM), read again when it changes")
+	f.StringVar(&cfg.TLSKey, "tls-key", "", "private key `FILE` (PEM), read again when it changes")
+}
+
+// checkCertificate refuses a certificate without a port, and a port without a certificate.
+func checkCertificate(cfg *up.Config, ports string) error {
+	port, cert, key := cfg.TLSListen+cfg.HTTPS != "", cfg.TLSCert != "", cfg.TLSKey != ""
+	if port != cert || cert != key {
+		return usagef("%s, --tls-cert and --tls-key go together: give all three or none", ports)
+	}
+	return nil
+}
+
 // ruleFlags are the rules that connectors and gateways of a cluster must be given alike.
 func ruleFlags(f *pflag.FlagSet, cfg *up.Config) {
 	f.Var(config.OneOf(&cfg.Contacts, "everyone", "everyone", "friends"), "contacts", "who is told of whose status")
 	f.Var(config.Int(&cfg.GroupLimit, commands.DefaultGroupLimit, 1, commands.MaxGroupLimit), "group-limit", "members of a group")
 	f.DurationVar(&cfg.ResumeTime, "resume-time", defaultResume, "how long a client's resume token lets it in without the password; 0: none are given")
+	f.DurationVar(&cfg.RecallTime, "recall-time", defaultRecall, "how long after it a message may be recalled by its sender; 0: never")
+	f.DurationVar(&cfg.EditTime, "edit-time", defaultEdit, "how long after it a message may be edited by its sender; 0: never")
 	cfg.PasswordCost = password.DefaultCost
 	f.Var(config.Value(&cfg.PasswordCost, "MEMORY_KIB,ITERATIONS", parseCost, password.Cost.String), "password-cost", "cost of argon2id for new passwords")
 }
 
 func checkRules(cfg *up.Config) error {
+	var errs []error
 	if t := cfg.ResumeTime; t < 0 || t > 0 && t < time.Minute || t > maxResume {
-		return usagef("--resume-time is %q: give 1m to %dh, for example 720h, or 0 for none", t, maxResume/time.Hour)
+		errs = append(errs, usagef("--resume-time is %q: give 1m to %dh, for example 720h, or 0 for none", t, maxResume/time.Hour))
 	}
-	return nil
+	for flag, d := range map[string]time.Duration{"recall-time": cfg.RecallTime, "edit-time": cfg.EditTime} {
+		if d < 0 {
+			errs = append(errs, usagef("--%s is %q: give a duration such as 2m, or 0", flag, d))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // fileFlags are those of the files that clients send each other.
@@ -217,7 +236,7 @@ func parseCost(s string) (password.Cost, error) {
 func parsePolicy(s string) (commands.DevicePolicy, error) {
 	p, err := commands.ParseDevicePolicy(s)
 	if err != nil {
-		return nil, errors.New("give desktop,mobile or desktop+mobile or none")
+		return nil, errors.New("give groups of desktop, mobile and web, such as desktop,mobile,web or desktop+web,mobile, or none")
 	}
 	return p, nil
 }

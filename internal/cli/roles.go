@@ -49,13 +49,15 @@ func newConnector(streams IO) *cobra.Command {
 run; more take more load. Prints one line containing "ready" when clients may connect.
 SIGTERM and SIGINT drain and end it.
 
---contacts, --group-limit, --resume-time, --password-cost and the limits of files have to be
-the same on all connectors and gateways: one file for --config may serve them all.`,
+--contacts, --group-limit, --resume-time, --recall-time, --edit-time, --password-cost and the
+limits of files have to be the same on all connectors and gateways: one file for --config may
+serve them all.`,
 		Example: `  godwit connector --nats tls://n1:4222,tls://n2:4222,tls://n3:4222 --advertise chat.example.org`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.Var(config.Advertise(&r.cfg.Advertise), "advertise", "address at which clients reach this connector; needed where no gateway has --advertise")
+	f.Var(config.OptionalListen(&r.cfg.HTTP), "http", "HTTP address of sessions over WebSocket (/ws) and of the page that uses them; empty: none")
 	clientFlags(f, &r.cfg)
 	ruleFlags(f, &r.cfg)
 	drainFlags(f, &r.cfg, defaultClusterDrain)
@@ -94,7 +96,7 @@ func newGateway(streams IO) *cobra.Command {
 	r := &role{run: up.Gateway}
 	r.check = func() error {
 		r.cfg.PushQuiet, r.cfg.PushNoText = quiet.settle()
-		errs := []error{checkRules(&r.cfg), checkFiles(&r.cfg), checkPictures(&r.cfg)}
+		errs := []error{checkCertificate(&r.cfg, "--https"), checkRules(&r.cfg), checkFiles(&r.cfg), checkPictures(&r.cfg)}
 		if r.cfg.TokenFile == "" {
 			errs = append(errs, usagef(`--token-file is "": give the file with the token of the admin API`))
 		}
@@ -106,14 +108,16 @@ func newGateway(streams IO) *cobra.Command {
 API and the server API, keeps pictures and files, and sends pushes to webhooks. Several may
 run. Prints one line containing "ready" when it serves. SIGTERM and SIGINT end it.
 
---contacts, --group-limit, --resume-time, --password-cost and the limits of files have to be
-the same on all connectors and gateways: one file for --config may serve them all.`,
+--contacts, --group-limit, --resume-time, --recall-time, --edit-time, --password-cost and the
+limits of files have to be the same on all connectors and gateways: one file for --config may
+serve them all.`,
 		Example: `  godwit gateway --nats tls://n1:4222,tls://n2:4222,tls://n3:4222 --token-file admin.token`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.Var(config.Listen(&r.cfg.HTTP, defaultHTTP), "http", "public HTTP address (GET /msg_server tells clients where to go, pictures)")
-	f.Var(config.Listen(&r.cfg.Admin, defaultAdmin), "admin", "HTTP address of the admin API, the server API, health and metrics")
+	f.Var(config.Listen(&r.cfg.HTTP, defaultHTTP), "http", "public HTTP address: the page for browsers, pictures, and GET /msg_server, which tells clients where to go")
+	certificateFlags(f, &r.cfg)
+	f.Var(config.Listen(&r.cfg.Admin, defaultAdmin), "admin", "HTTP address of the console, the admin API, the server API, health and metrics")
 	f.StringVar(&r.cfg.TokenFile, "token-file", "", "`FILE` with the token of the admin API, the same for all gateways")
 	f.Var(config.Advertise(&r.cfg.Advertise), "advertise", "address that /msg_server answers, as where a load balancer stands before the connectors; default: that of the connector with the fewest clients")
 	ruleFlags(f, &r.cfg)

@@ -70,7 +70,7 @@ func writeStatus(out io.Writer, st admin.Status) error {
 	if len(st.Nodes) == 0 {
 		clients = st.Sessions
 	}
-	fmt.Fprintf(out, "%d clients connected, %d people online with a desktop\n", clients, st.DesktopOnline)
+	fmt.Fprintf(out, "%d clients connected, %d people online\n", clients, st.DesktopOnline)
 	if f := st.Files; f != nil {
 		fmt.Fprintf(out, "files %s, clients are told %s, %s\n", f.Listen, f.Advertise, storeText(f.StoreStatus))
 	} else {

@@ -39,7 +39,7 @@ func TestStatusIsToldInWords(t *testing.T) {
 		}
 	}
 	for _, line := range []string{
-		"3 clients connected, 0 people online with a desktop",
+		"3 clients connected, 0 people online",
 		"NODE     ROLE       ADDRESS      CLIENTS   STATE              CLOCK",
 		"c1       connector  im:8000      3 of 100  serves             +0.5s",
 		"p1/AAAA  projector  -            -         owns 1 of 1 views  -",

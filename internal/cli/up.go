@@ -68,8 +68,8 @@ durability, when clients may connect. SIGTERM and SIGINT drain and end it.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&cfg.DataDir, "data", defaultData, "data directory `DIR`; made if it is missing, locked while in use")
-	f.Var(config.Listen(&cfg.HTTP, defaultHTTP), "http", "public HTTP address (GET /msg_server tells clients where to go)")
-	f.Var(config.Listen(&cfg.Admin, defaultAdmin), "admin", "HTTP address of the admin API and of metrics")
+	f.Var(config.Listen(&cfg.HTTP, defaultHTTP), "http", "public HTTP address: the page for browsers and its sessions (/ws), pictures, and GET /msg_server, which tells clients where to go")
+	f.Var(config.Listen(&cfg.Admin, defaultAdmin), "admin", "HTTP address of the console, the admin API, the server API, health and metrics")
 	f.Var(config.Advertise(&cfg.Advertise), "advertise", "address that /msg_server answers; default: the one that a client asked at")
 	clientFlags(f, &cfg)
 	ruleFlags(f, &cfg)

@@ -199,6 +199,24 @@ func TestServersAreCompleted(t *testing.T) {
 	}
 }
 
+func TestEntrancesAreServersAndURLs(t *testing.T) {
+	for in, want := range map[string]string{
+		"a.example": "a.example:8000", "[::1]:9": "[::1]:9",
+		"ws://127.0.0.1:8080": "ws://127.0.0.1:8080/ws", "wss://a.example/": "wss://a.example/ws", "wss://a.example/chat/ws": "wss://a.example/chat/ws",
+	} {
+		var got string
+		if err := Entrance(&got, "", 8000).Set(in); err != nil || got != want {
+			t.Errorf("%q is %q, %v; want %q", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "http://a.example/ws", "ws://", "ws:///ws", "ws://user@a.example/", "ws://a.example/?x=1", "wss://a.example/#x", "ws://a b/"} {
+		var got string
+		if err := Entrance(&got, "", 8000).Set(in); err == nil {
+			t.Errorf("%q is taken for %q", in, got)
+		}
+	}
+}
+
 func TestNetworksAreListed(t *testing.T) {
 	var got []netip.Prefix
 	v := Networks(&got)

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -110,6 +111,25 @@ func Server(to *string, def string, port uint16) pflag.Value {
 			return "", mend
 		}
 		return net.JoinHostPort(host, p), nil
+	}, same)
+}
+
+// Entrance is a flag value for where clients come in: a Server, or the ws:// or wss:// URL of sessions over WebSocket, whose
+// path is /ws unless it has one.
+func Entrance(to *string, def string, port uint16) pflag.Value {
+	server := Server(to, def, port).(*value[string])
+	return Value(to, "HOST[:PORT]|URL", func(s string) (string, error) {
+		if !strings.Contains(s, "://") {
+			return server.parse(s)
+		}
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Hostname() == "" || u.User != nil || u.RawQuery+u.Fragment != "" {
+			return "", fmt.Errorf("give HOST or HOST:PORT, for example 127.0.0.1:%d, or a URL such as wss://chat.example.org/ws", port)
+		}
+		if u.Path == "" || u.Path == "/" {
+			u.Path = "/ws"
+		}
+		return u.String(), nil
 	}, same)
 }
 

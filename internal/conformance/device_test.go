@@ -3,10 +3,10 @@ package conformance
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	ct "godwit/connector/connectortest"
 )
@@ -29,31 +29,34 @@ type device struct {
 	*ct.Client
 	t    testing.TB
 	kind uint32
+	over transport
 	who  person
 	mark uint16
 }
 
-// compared counts, by command, what was compared byte for byte with the tables.
+// compared counts, by transport and command, what was asked for, and what was compared byte for
+// byte with the tables.
 var compared struct {
 	sync.Mutex
-	commands map[uint16]int
+	asked, commands [transports]map[uint16]int
 }
 
-// dial connects without logging in.
+func init() {
+	for over := range transports {
+		compared.asked[over], compared.commands[over] = map[uint16]int{}, map[uint16]int{}
+	}
+}
+
+// dial connects without logging in, by the transport that the test is about.
 func (s *server) dial(t testing.TB, kind uint32) *device {
 	t.Helper()
-	return &device{Client: ct.Dial(t, s.clients), t: t, kind: kind}
+	return s.dialOver(t, transportOf(t), "", kind)
 }
 
 // dialFrom connects from an address of this machine.
 func (s *server) dialFrom(t testing.TB, from string, kind uint32) *device {
 	t.Helper()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: ct.Patience}
-	conn, err := d.DialContext(t.Context(), "tcp", s.clients)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &device{Client: ct.New(t, conn), t: t, kind: kind}
+	return s.dialOver(t, transportOf(t), from, kind)
 }
 
 // login is a person's device that is logged in.
@@ -69,14 +72,19 @@ func (s *server) login(t testing.TB, p person, kind uint32) *device {
 func (s *server) newer(t testing.TB, p person, kind uint32) *device {
 	t.Helper()
 	d := s.dial(t, kind)
+	d.signInNewer(p)
+	return d
+}
+
+func (d *device) signInNewer(p person) {
+	d.t.Helper()
 	d.Newer = true
 	const understood = 1 + 2 + 4
-	d.request(0x0103, 0xff01, append(loginBody(p.name, password1, 1, kind), ct.Body(nil).Num(100, understood|1<<30)...))
+	d.request(0x0103, 0xff01, append(loginBody(p.name, password1, 1, d.kind), ct.Body(nil).Num(100, understood|1<<30)...))
 	d.who, d.ID = p, p.id
 	got := d.Next()
-	d.compare(got, 0x0104, 0xff01, ct.Body(nil).Num(1, d.clock(field(t, got, 1))).Num(2, 0).Text(3, "成功").Num(4, 1).
+	d.compare(got, 0x0104, 0xff01, ct.Body(nil).Num(1, d.clock(field(d.t, got, 1))).Num(2, 0).Text(3, "成功").Num(4, 1).
 		Bytes(5, userInfo(p)).Num(100, understood))
-	return d
 }
 
 // signIn logs in and compares the whole answer.
@@ -138,19 +146,27 @@ func (d *device) clock(v uint32) uint32 {
 // pdu is a request with a header as this kind of client fills it.
 func (d *device) pdu(command, seq uint16, body ct.Body) ct.PDU {
 	p := ct.Request(command>>8, command, seq, body)
-	switch d.kind {
-	case ct.IOS:
+	switch {
+	case d.over == overJSON: // which has no other header
+	case d.kind == ct.IOS:
 		p.Version, p.Reserved = 13, 1
-	case ct.Android:
+	case d.kind == ct.Android:
 		p.Version, p.Reserved = 6, 48
 	}
 	return p
 }
 
+// speaks tells whether a text can be said over the device's transport: in JSON what is no UTF-8
+// can't, and would be refused before the server looks at it.
+func (d *device) speaks(text string) bool { return d.over != overJSON || utf8.ValidString(text) }
+
 // request sends one.
 func (d *device) request(command, seq uint16, body ct.Body) {
 	d.t.Helper()
 	d.Write(d.pdu(command, seq, body).Bytes())
+	compared.Lock()
+	defer compared.Unlock()
+	compared.asked[d.over][command]++
 }
 
 // expect awaits a PDU and compares all of it. Pushes have the number 0.
@@ -184,17 +200,14 @@ func (d *device) compare(got ct.PDU, command, seq uint16, body ct.Body) {
 	if !bytes.Equal(got.Bytes(), want.Bytes()) {
 		d.t.Fatalf("\n got %s\nwant %s", show(got), show(want))
 	}
-	compare(command)
+	d.compared(command)
 }
 
-// compare counts that a PDU of a command was as the tables have it.
-func compare(command uint16) {
+// compared counts that a PDU of a command was as the tables have it.
+func (d *device) compared(command uint16) {
 	compared.Lock()
 	defer compared.Unlock()
-	if compared.commands == nil {
-		compared.commands = map[uint16]int{}
-	}
-	compared.commands[command]++
+	compared.commands[d.over][command]++
 }
 
 func show(p ct.PDU) string {

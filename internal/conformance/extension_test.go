@@ -53,6 +53,12 @@ func (s *server) tryNewcomer(t *testing.T, p person, device imbase.ClientType, e
 				t.Error("too many pushes")
 			}
 		}}
+	switch transportOf(t) {
+	case overBinary:
+		o.Addr = s.webSocket()
+	case overJSON:
+		o.Addr, o.JSON = s.webSocket(), true
+	}
 	if edit != nil {
 		edit(&o)
 	}

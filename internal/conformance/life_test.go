@@ -112,29 +112,37 @@ func TestHangup(t *testing.T) {
 }
 
 // serverLeaves: a server that ends tells who understands it, and closes without 0x0107.
-func serverLeaves(t *testing.T) {
+func serverLeaves(t *testing.T, by ...transport) {
 	s := other(t, func(*up.Config) {})
-	a := s.person(t)
-	old, knows := s.login(t, a, ct.Windows), s.newer(t, a, ct.Android)
-	old.settle()
-	knows.settle()
+	var olds, all []*device
+	for _, over := range by {
+		a := s.person(t)
+		old, knows := s.dialOver(t, over, "", ct.Windows), s.dialOver(t, over, "", ct.Android)
+		old.signIn(a)
+		knows.signInNewer(a)
+		olds, all = append(olds, old), append(all, knows)
+	}
+	forget(olds...)
+	forget(all...)
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	old.closedAfter()
-	told := 0
-	for _, p := range knows.ExpectClosed() {
-		if p.Command == 0x0107 {
-			t.Error("kicked by a server that ends")
+	for i, knows := range all {
+		olds[i].closedAfter()
+		told := 0
+		for _, p := range knows.ExpectClosed() {
+			if p.Command == 0x0107 {
+				t.Error("kicked by a server that ends")
+			}
+			if p.Command != 0x201b {
+				continue
+			}
+			told++
+			knows.compare(p, 0x201b, 0, ct.Body(nil).Num(1, 3).Num(2, field(t, p, 2)))
 		}
-		if p.Command != 0x201b {
-			continue
+		if told != 1 {
+			t.Errorf("told %d times that the server leaves", told)
 		}
-		told++
-		knows.compare(p, 0x201b, 0, ct.Body(nil).Num(1, 3).Num(2, field(t, p, 2)))
-	}
-	if told != 1 {
-		t.Errorf("told %d times that the server leaves", told)
 	}
 }
 

@@ -129,7 +129,7 @@ func sendRefusedDetail(t *testing.T, kind uint32) {
 			if w := ct.Request(0x20, 0x2003, 0xff03, want); !bytes.Equal(got.Bytes(), w.Bytes()) {
 				t.Errorf("\n got %s\nwant %s", show(got), show(w))
 			}
-			compare(0x2003)
+			d.compared(0x2003)
 		})
 	}
 	m.old.request(0x0301, 0x99, text(0, m.bob.id, 0, 0, 1, []byte("to oneself"))) // an old client hears nothing
@@ -390,7 +390,9 @@ func friendDetail(t *testing.T, kind uint32) {
 		m.d.befriends(bob, action, "", refusal)
 	}
 	m.d.befriends(bob, asks, "two\nlines", 1)
-	m.d.befriends(bob, asks, "\xff", 1)
+	if m.d.speaks("\xff") {
+		m.d.befriends(bob, asks, "\xff", 1)
+	}
 	m.d.befriends(bob, asks, strings.Repeat("é", 64)+"x", 9)
 	for _, action := range []uint32{0, 9, 1<<32 - 1} {
 		m.d.request(0x2013, 1, ct.Body(nil).Num(1, bob).Num(2, action))
@@ -562,7 +564,7 @@ func syncDetail(t *testing.T, kind uint32) {
 		seq := d.NextSeq() | 0x4000
 		d.request(0x2001, seq, ct.Body(nil).Bytes(1, token))
 		p := d.await(0x2002, seq)
-		compare(0x2002) // its form by the client, its entries below
+		d.compared(0x2002) // its form by the client, its entries below
 		return entries(p)
 	}
 	is := func(what string, got []string, want ...ct.Body) {

@@ -3,6 +3,7 @@ package conformance
 import (
 	"flag"
 	"fmt"
+	"strings"
 	"testing"
 
 	ct "godwit/connector/connectortest"
@@ -128,13 +129,16 @@ func loginDetail(t *testing.T, kind uint32) {
 		"disabled account": loginBody(gone.name, password1, 1, kind),
 		"injection":        loginBody("x' or '1'='1", password1, 1, kind), // defect 22
 		"name no text":     loginBody("\xff\xfe", password1, 1, kind),
-		"long name":        loginBody(string(make([]byte, 3000)), password1, 1, kind),
+		"long name":        loginBody(strings.Repeat("\x7f", 3000), password1, 1, kind),
 		"plain password":   ct.Body(nil).Text(1, p.name).Text(2, password1).Num(3, 1).Num(4, kind),
 		"password longer":  ct.Body(nil).Text(1, p.name).Text(2, md5+"0").Num(3, 1).Num(4, kind),
 		"empty password":   ct.Body(nil).Text(1, p.name).Text(2, "").Num(3, 1).Num(4, kind),
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := main.dialFrom(t, fmt.Sprintf("127.0.1.%d", kind), kind)
+			if m, err := ct.ParseMessage(body); err != nil || !d.speaks(m.Text(1)) {
+				t.Skip("JSON has texts only")
+			}
 			d.request(0x0103, 0xff02, body)
 			d.refused(0xff02, 6, wrongText)
 		})
@@ -150,7 +154,7 @@ func loginDetail(t *testing.T, kind uint32) {
 	for _, v := range []uint32{0, 4, 99} {
 		d.request(0x0103, 21, ct.Body(nil).Text(1, p.name).Text(2, md5).Num(3, v).Num(4, kind))
 	}
-	for _, v := range []uint32{0, 3, 16, 19, 0x21} {
+	for _, v := range []uint32{0, 3, 16, 19, 0x20, 0x31} {
 		d.request(0x0103, 22, ct.Body(nil).Text(1, p.name).Text(2, md5).Num(3, 1).Num(4, v))
 	}
 	d.request(0x0103, 23, ct.Body("garbage\xff"))
@@ -353,6 +357,9 @@ func heartbeatDetail(t *testing.T, kind uint32) {
 			{Length: 16, Version: 0, Service: 7, Command: 0x0701, Seq: 1},
 		} {
 			d.Write(h.Bytes())
+			if d.over == overJSON { // which has the number alone
+				h.Version, h.Flag, h.Reserved = 1, 0, 0
+			}
 			if got := d.await(0x0701, h.Seq); string(got.Bytes()) != string(h.Bytes()) {
 				t.Errorf("\n got %s\nwant %s", show(got), show(h))
 			}

@@ -95,7 +95,11 @@ func (v *visitor) visit(addr string, stay time.Duration) error {
 func (v *visitor) take(m proto.Message, synced bool, early map[uint32]uint32) error {
 	switch m := m.(type) {
 	case *imlogin.IMLoginRes:
-		if m.GetResultCode() != 0 {
+		switch m.GetResultCode() {
+		case imbase.ResultType_REFUSE_REASON_NONE:
+		case imbase.ResultType_REFUSE_REASON_NO_DB_SERVER:
+			return errLater
+		default:
 			return fmt.Errorf("login: %v", m)
 		}
 	case *imextension.SyncRsp:
@@ -119,6 +123,9 @@ func (v *visitor) take(m proto.Message, synced bool, early map[uint32]uint32) er
 	}
 	return nil
 }
+
+// errLater is what a server answers that can't say in time whether a login is right: a client comes again.
+var errLater = errors.New("login: later")
 
 // While others write, somebody comes and goes. What a sync says and what is pushed after it
 // fit together without a hole and without a repeat, each time.
@@ -153,13 +160,20 @@ func TestSyncAndPushesFitTogetherWhileOthersWrite(t *testing.T) {
 		writing.Wait()
 		close(done)
 	}()
+	refused := 0
 	for visits, last := 0, false; !last; visits++ {
 		select {
 		case <-done:
 			last = true // one more visit finds the rest
 		default:
 		}
-		if err := v.visit(main.clients, time.Duration(visits*7%20)*time.Millisecond+time.Millisecond); err != nil {
+		err := v.visit(main.clients, time.Duration(visits*7%20)*time.Millisecond+time.Millisecond)
+		if refused < 3 && errors.Is(err, errLater) { // as on a machine that is too busy for all tests at once
+			refused++
+			last = false
+			continue
+		}
+		if err != nil {
 			t.Fatalf("visit %d: %v", visits, err)
 		}
 	}

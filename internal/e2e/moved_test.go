@@ -33,15 +33,7 @@ const (
 // movedDump is a small TeamTalk: three people, two groups, a conversation with a hole.
 func movedDump() string {
 	var b strings.Builder
-	b.WriteString("CREATE TABLE `IMUser` (`id` int, `sex` int, `name` varchar(32), `domain` varchar(32), `nick` varchar(32), `password` varchar(32), `salt` varchar(4), `phone` varchar(11), `email` varchar(64), `avatar` varchar(255), `departId` int, `status` int, `created` int, `updated` int, `push_shield_status` int, `sign_info` varchar(128));\n" +
-		"CREATE TABLE `IMDepart` (`id` int, `departName` varchar(64), `priority` int, `parentId` int, `status` int, `created` int, `updated` int);\n" +
-		"CREATE TABLE `IMGroup` (`id` int, `name` varchar(256), `avatar` varchar(256), `creator` int, `type` int, `userCnt` int, `status` int, `version` int, `lastChated` int, `updated` int, `created` int);\n" +
-		"CREATE TABLE `IMGroupMember` (`id` int, `groupId` int, `userId` int, `status` int, `created` int, `updated` int);\n" +
-		"CREATE TABLE `IMRelationShip` (`id` int, `smallId` int, `bigId` int, `status` int, `created` int, `updated` int);\n")
-	for i := range 8 {
-		fmt.Fprintf(&b, "CREATE TABLE `IMMessage_%d` (`id` int, `relateId` int, `fromId` int, `toId` int, `msgId` int, `content` varchar(4096), `type` int, `status` int, `updated` int, `created` int);\n", i)
-		fmt.Fprintf(&b, "CREATE TABLE `IMGroupMessage_%d` (`id` int, `groupId` int, `userId` int, `msgId` int, `content` varchar(4096), `type` int, `status` int, `updated` int, `created` int);\n", i)
-	}
+	b.WriteString(e2etest.TeamTalkTables())
 	b.WriteString("INSERT INTO `IMDepart` VALUES (3,'sales',1,0,0,1,1);\n")
 	for i, name := range []string{"ann", "bob", "cyd"} {
 		fmt.Fprintf(&b, "INSERT INTO `IMUser` VALUES (%d,1,'%s','%s','%s','%s','1234','','','',3,0,1,1,0,'');\n", 100+i, name, name, strings.ToUpper(name), movedStored)

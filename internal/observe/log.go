@@ -22,9 +22,9 @@ type StreamSource interface {
 // Log is the metrics of how the log stands at its servers. A stream that can't be asked keeps
 // its last figures: that it takes nothing is told elsewhere.
 type Log struct {
-	replicas, current, last *prometheus.GaugeVec
-	source                  StreamSource
-	log                     *slog.Logger
+	replicas, current, last, bytes *prometheus.GaugeVec
+	source                         StreamSource
+	log                            *slog.Logger
 }
 
 const lookEvery = 10 * time.Second
@@ -38,9 +38,10 @@ func NewLog(r prometheus.Registerer, source StreamSource, log *slog.Logger) (*Lo
 		replicas: gauge("replicas", "Servers that hold a stream of the log."),
 		current:  gauge("replicas_current", "Servers that have all of a stream of the log."),
 		last:     gauge("last_sequence", "Position of the last record of a stream."),
+		bytes:    gauge("bytes", "Bytes of a stream of the log at one server."),
 		source:   source, log: log,
 	}
-	collectors := []prometheus.Collector{l.replicas, l.current, l.last}
+	collectors := []prometheus.Collector{l.replicas, l.current, l.last, l.bytes}
 	if _, known := source.DiskFree(); known {
 		collectors = append(collectors, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "godwit_bus_disk_free_bytes", Help: "Room left where the embedded log lies."}, func() float64 {
@@ -72,6 +73,7 @@ func (l *Log) Run(ctx context.Context) error {
 			l.replicas.WithLabelValues(s.String()).Set(float64(h.Replicas))
 			l.current.WithLabelValues(s.String()).Set(float64(h.Current))
 			l.last.WithLabelValues(s.String()).Set(float64(h.Last))
+			l.bytes.WithLabelValues(s.String()).Set(float64(h.Bytes))
 		}
 		select {
 		case <-ctx.Done():

@@ -22,7 +22,7 @@ func (s *streams) Streams() []event.Stream { return []event.Stream{event.People}
 func (s *streams) StreamHealth(context.Context, event.Stream) (bus.StreamHealth, error) {
 	switch s.looks++; s.looks {
 	case 1:
-		return bus.StreamHealth{Last: 7, Replicas: 3, Current: 3}, nil
+		return bus.StreamHealth{Last: 7, Bytes: 700, Replicas: 3, Current: 3}, nil
 	case 2:
 		return bus.StreamHealth{Last: 9, Replicas: 3, Current: 2}, nil
 	}
@@ -42,7 +42,7 @@ func TestStreamsAreLookedAt(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- l.Run(ctx) }()
 		for _, want := range []map[string]float64{
-			{"godwit_stream_replicas": 3, "godwit_stream_replicas_current": 3, "godwit_stream_last_sequence": 7, "godwit_bus_disk_free_bytes": 5},
+			{"godwit_stream_replicas": 3, "godwit_stream_replicas_current": 3, "godwit_stream_last_sequence": 7, "godwit_stream_bytes": 700, "godwit_bus_disk_free_bytes": 5},
 			{"godwit_stream_replicas": 3, "godwit_stream_replicas_current": 2, "godwit_stream_last_sequence": 9},
 			{"godwit_stream_replicas": 3, "godwit_stream_replicas_current": 2, "godwit_stream_last_sequence": 9},
 		} {

@@ -59,7 +59,7 @@ func program(t *testing.T) (metrics map[string]metric, registry *prometheus.Regi
 		defer in.Close()
 		ended <- up.Run(ctx, up.Config{
 			DataDir: t.TempDir(), Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0", FileListen: "127.0.0.1:0",
-			TLSListen: "127.0.0.1:0", TLSCert: cert, TLSKey: key,
+			TLSListen: "127.0.0.1:0", HTTPS: "127.0.0.1:0", TLSCert: cert, TLSKey: key,
 			Durability: bus.OS, PasswordCost: password.Cost{MemoryKiB: 64, Iterations: 1}, Out: in, Registry: registry,
 		})
 	}()

@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"godwit/internal/wsclient"
 	"godwit/schema/client"
 	imbase "godwit/schema/client/basedefine"
 	imbuddy "godwit/schema/client/buddy"
@@ -85,8 +87,9 @@ func (s *Sequence) Next() uint16 { return uint16((s.n.Add(1)-1)%0xfeff + 1) }
 
 // Options of a connection. Addr, Name and Password are needed.
 type Options struct {
-	Addr     string
-	TLS      *tls.Config // nil: plain TCP
+	Addr     string      // HOST:PORT, or the ws:// or wss:// address of a WebSocket
+	TLS      *tls.Config // nil: plain TCP; of wss:// the certificates to trust instead of the system's
+	JSON     bool        // of a WebSocket: PDUs travel in JSON
 	Name     string
 	Password string            // as it travels: the md5 of the plain one in lower-case hex
 	Device   imbase.ClientType // default Windows
@@ -177,10 +180,18 @@ func Login(ctx context.Context, o Options) (*Client, error) {
 }
 
 func dial(ctx context.Context, o Options) (net.Conn, error) {
+	if IsWebSocket(o.Addr) {
+		return wsclient.Dial(ctx, o.Addr, wsclient.Options{JSON: o.JSON, TLS: o.TLS})
+	}
 	if o.TLS != nil {
 		return (&tls.Dialer{Config: o.TLS}).DialContext(ctx, "tcp", o.Addr)
 	}
 	return new(net.Dialer).DialContext(ctx, "tcp", o.Addr)
+}
+
+// IsWebSocket tells whether an address is that of a WebSocket.
+func IsWebSocket(addr string) bool {
+	return strings.HasPrefix(addr, "ws://") || strings.HasPrefix(addr, "wss://")
 }
 
 func (c *Client) login(ctx context.Context) error {

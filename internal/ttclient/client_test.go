@@ -7,10 +7,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws"
 	"google.golang.org/protobuf/proto"
 
 	"godwit/connector/connectortest"
@@ -330,5 +333,42 @@ func TestADirectoryOfSeveralPDUsIsTakenWhole(t *testing.T) {
 	users, latest, err := c.Users(t.Context(), 0)
 	if err != nil || len(users) != 2*each+10 || latest != 300 {
 		t.Errorf("%d people up to %d, %v", len(users), latest, err)
+	}
+}
+
+// A session over a WebSocket is the same, and ends with what the server says of it.
+func TestLoginOverWebSocket(t *testing.T) {
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, _, err := ws.UpgradeHTTP(r, w)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		frame, err := ws.ReadFrame(conn)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		req, err := connectortest.ParsePDU(ws.UnmaskFrame(frame).Payload)
+		if err != nil || req.Command != 0x0103 || frame.Header.OpCode != ws.OpBinary {
+			t.Errorf("%+v, %v", req, err)
+		}
+		answer := connectortest.Request(1, 0x0104, req.Seq, connectortest.Body(okBody).Bytes(5, userInfo(7)))
+		ws.MustWriteFrame(conn, ws.NewBinaryFrame(answer.Bytes()))
+		ws.MustWriteFrame(conn, ws.NewCloseFrame(ws.NewCloseFrameBody(4003, "ended by an operator")))
+		_, _ = io.Copy(io.Discard, conn)
+	}))
+	defer front.Close()
+	c := login(t, options("ws"+strings.TrimPrefix(front.URL, "http")+"/ws"))
+	if c.ID() != 7 {
+		t.Errorf("logged in as %d", c.ID())
+	}
+	<-c.Done()
+	if err := c.Err(); err == nil || !strings.Contains(err.Error(), "4003 ended by an operator") {
+		t.Errorf("ended with %v", err)
+	}
+	if !IsWebSocket("wss://x/ws") || IsWebSocket("localhost:8000") {
+		t.Error("addresses are mixed up")
 	}
 }

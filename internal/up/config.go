@@ -24,15 +24,20 @@ import (
 type Config struct {
 	DataDir   string // up: the log, the views, the admin token and the lock; projector: the views and the lock
 	Listen    string // TCP for clients, "host:port"; port 0 takes a free one
-	HTTP      string // public HTTP (GET /msg_server)
+	HTTP      string // public HTTP: the page, sessions over WebSocket, GET /msg_server, pictures; connector: empty for none
+	HTTPS     string // the same over TLS, which browsers want for notifications and the like; empty: none
 	Admin     string // health and metrics; with up and gateway the admin API and the server API
 	TokenFile string // gateway: holds the bearer token of both
 	Advertise string // HOST[:PORT] that /msg_server answers; empty: derived
 
-	ProxyFrom []netip.Prefix // load balancers that say by the PROXY protocol who a client is
+	// ProxyFrom are load balancers that say who a client is: by the PROXY protocol on the ports of clients, by
+	// X-Forwarded-For in HTTP.
+	ProxyFrom []netip.Prefix
+	// Origins are sites, beside this one, whose pages may open sessions over WebSocket; "*" is any.
+	Origins []string
 
 	TLSListen string // TLS for clients, empty: none
-	TLSCert   string
+	TLSCert   string // of both TLS ports; PEM files, read again when they change
 	TLSKey    string
 
 	NATSURL         string // external NATS; empty: embedded

@@ -33,10 +33,13 @@ func (p *process) makeServer(context.Context) (err error) {
 // serverConfig is the connector's part of the configuration.
 func (p *process) serverConfig() connector.Config {
 	cfg := p.cfg
+	if cfg.TLSListen == "" {
+		cfg.TLSCert, cfg.TLSKey = "", "" // they are the HTTPS port's
+	}
 	return connector.Config{
 		ResumeTime: cfg.ResumeTime, Secrets: p.secrets,
 		GroupLimit: cfg.GroupLimit, RecallTime: cfg.RecallTime, EditTime: cfg.EditTime, RecalledText: cfg.RecalledText,
-		TrustedProxies: cfg.ProxyFrom, Listen: cfg.Listen, TLSListen: cfg.TLSListen, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
+		TrustedProxies: cfg.ProxyFrom, Origins: cfg.Origins, Listen: cfg.Listen, TLSListen: cfg.TLSListen, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
 		Policy: cfg.DevicePolicy, Contacts: connector.Contacts(cfg.Contacts), StatusLimit: cfg.StatusLimit,
 		Hasher: p.hasher, Partitions: p.bus.Partitions(), DrainTimeout: cfg.DrainTimeout, DrainRate: cfg.DrainRate, Registerer: p.registry,
 		Logger: p.log.With("part", "connector"),

@@ -195,18 +195,3 @@ func decodeToken(text string) ([]byte, error) {
 	}
 	return token, err
 }
-
-// publicPort serves what clients find over HTTP: where to connect, and pictures.
-func publicPort(discovery, store http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/msg_server") {
-			bodiless(discovery).ServeHTTP(w, r)
-			return
-		}
-		if r.Method != http.MethodPost {
-			bodiless(store).ServeHTTP(w, r)
-			return
-		}
-		store.ServeHTTP(w, r)
-	})
-}

@@ -15,6 +15,7 @@ func (p *process) makeAPI(context.Context) (err error) {
 	p.serverAPI, err = api.New(api.Config{
 		Node: p.node, Log: p.bus, Partitions: p.bus.Partitions(), Hasher: p.hasher, Token: p.token, Version: Version(),
 		GroupLimit: p.cfg.GroupLimit, FriendsOnly: p.cfg.Contacts == string(connector.Friends), Logger: p.log.With("part", "api"),
+		Live:         liveStatus{p.live, p},
 		BeginWebhook: func(ctx context.Context, id string) error { return webhook.Begin(ctx, p.bus, id) }})
 	return err
 }
@@ -28,12 +29,5 @@ func (p *process) makePushes(context.Context) (err error) {
 
 func (p *process) startPushes(context.Context) error {
 	p.stages.start("webhook", p.pushes.Run)
-	return nil
-}
-
-// startHTTP tells clients where to go, and keeps their pictures.
-func (p *process) startHTTP(context.Context) error {
-	where := &connector.Discovery{Server: p.srv, Nodes: p.node.Lives, Advertise: p.cfg.Advertise, MSFS: p.cfg.PictureURL, Pictures: true}
-	p.stages.start("http", serveHTTP(p.public, publicConnections, publicPerAddress, publicPort(where, p.pictures)))
 	return nil
 }

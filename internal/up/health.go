@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"godwit/internal/admin"
+	"godwit/internal/web"
 )
 
 // Ready is nil while the process can do the work of its role.
@@ -25,8 +26,8 @@ func (p *process) Ready(context.Context) error {
 // startAdmin serves health, metrics and the APIs.
 func (p *process) startAdmin(context.Context) error {
 	p.registerReady()
-	p.stages.start("admin", serveHTTP(p.private, adminConnections, 0, admin.NewHandler(admin.Config{
-		People: p.people, Server: p, Token: p.token, API: p.serverAPI,
+	p.stages.start("admin", serveHTTP(p.private, adminConnections, 0, nil, admin.NewHandler(admin.Config{
+		People: p.people, Server: p, Token: p.token, API: p.serverAPI, Console: web.Console(),
 		Metrics: promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}), Logger: p.log.With("part", "admin")})))
 	return nil
 }
@@ -37,7 +38,7 @@ func (p *process) publishAdmin(context.Context) error { return p.dir.PublishAdmi
 // startHealth serves health and metrics alone.
 func (p *process) startHealth(context.Context) error {
 	p.registerReady()
-	p.stages.start("admin", serveHTTP(p.private, adminConnections, 0,
+	p.stages.start("admin", serveHTTP(p.private, adminConnections, 0, nil,
 		admin.NewHealth(p, promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}))))
 	return nil
 }

@@ -1,17 +1,23 @@
 package up
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	stdlog "log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"godwit/connector/certfile"
 	"godwit/internal/origin"
 )
 
@@ -22,6 +28,7 @@ const (
 	readTime   = 20 * time.Second
 	writeTime  = 30 * time.Second
 	idleTime   = time.Minute
+	pageIdle   = 10 * time.Second // public: a browser opens several connections for a page, and of one address there may be many
 	maxHeader  = 16 << 10
 
 	publicConnections = 2048
@@ -63,9 +70,25 @@ func (p *process) listen(flag, addr string) (net.Listener, error) {
 	return l, err
 }
 
+// listenHTTP takes the addresses of the public HTTP port, plain and over TLS, where there are to be such.
 func (p *process) listenHTTP(context.Context) (err error) {
-	p.public, err = p.listen("http", p.cfg.HTTP)
+	if p.cfg.HTTP != "" {
+		if p.public, err = p.listen("http", p.cfg.HTTP); err != nil {
+			return err
+		}
+	}
+	if p.cfg.HTTPS == "" {
+		return nil
+	}
+	if p.certificate, err = certfile.Open(p.cfg.TLSCert, p.cfg.TLSKey, p.log.With("part", "http")); err != nil {
+		return certificateError(p.cfg, err)
+	}
+	p.secure, err = p.listen("https", p.cfg.HTTPS)
 	return err
+}
+
+func certificateError(cfg Config, err error) error {
+	return fmt.Errorf("--tls-cert is %q and --tls-key is %q: %w: give a certificate and its key in PEM files", cfg.TLSCert, cfg.TLSKey, err)
 }
 
 func (p *process) listenAdmin(context.Context) (err error) {
@@ -88,7 +111,7 @@ func tryClients(cfg Config) error {
 	}
 	if cfg.TLSListen != "" {
 		if _, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey); err != nil {
-			return fmt.Errorf("--tls-cert is %q and --tls-key is %q: %w: give a certificate and its key in PEM files", cfg.TLSCert, cfg.TLSKey, err)
+			return certificateError(cfg, err)
 		}
 	}
 	return nil
@@ -96,11 +119,38 @@ func tryClients(cfg Config) error {
 
 // serveHTTP serves until its stage is stopped, then lets requests finish. Further
 // connections than limit wait to be accepted; those of one address beyond its share, unless
-// that is 0, are closed.
-func serveHTTP(l net.Listener, limit, share int, h http.Handler) func(context.Context) error {
+// that is 0 or the address is one of the proxies, which stand for many, are closed.
+func serveHTTP(l net.Listener, limit, share int, proxies []netip.Prefix, h http.Handler) func(context.Context) error {
+	idle := idleTime
+	if share > 0 { // the public
+		idle = pageIdle
+	}
+	return serveListener(newLimited(l, limit, share, proxies), h, idle, nil)
+}
+
+// serveHTTPS is serveHTTP over TLS.
+func serveHTTPS(l net.Listener, limit, share int, proxies []netip.Prefix, of *certfile.Files, log *slog.Logger, h http.Handler) func(context.Context) error {
+	// HTTP/2 has no connection that a session over WebSocket could have for its own.
+	config := &tls.Config{GetCertificate: of.Get, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	return serveListener(tls.NewListener(newLimited(l, limit, share, proxies), config), h, pageIdle, stdlog.New(serverLog{log}, "", 0))
+}
+
+// serverLog takes what an http.Server says. That somebody shook hands wrong is everyday, from whoever looks for open ports.
+type serverLog struct{ *slog.Logger }
+
+func (l serverLog) Write(line []byte) (int, error) {
+	level := slog.LevelWarn
+	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+		level = slog.LevelDebug
+	}
+	l.Log(context.Background(), level, strings.TrimSpace(string(line)))
+	return len(line), nil
+}
+
+func serveListener(l net.Listener, h http.Handler, idle time.Duration, log *stdlog.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
 		s := &http.Server{Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime,
-			IdleTimeout: idleTime, MaxHeaderBytes: maxHeader}
+			IdleTimeout: idle, MaxHeaderBytes: maxHeader, ErrorLog: log}
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		stopped := make(chan struct{})
@@ -116,7 +166,7 @@ func serveHTTP(l net.Listener, limit, share int, h http.Handler) func(context.Co
 				_ = s.Close()
 			}
 		})
-		if err := s.Serve(newLimited(l, limit, share)); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
@@ -139,24 +189,32 @@ func bodiless(h http.Handler) http.Handler {
 // more than its share: one client alone must not keep all others waiting.
 type limited struct {
 	net.Listener
-	room   chan struct{} // holds one for each connection
-	share  int           // 0: all
-	closed chan struct{}
-	once   sync.Once
+	room    chan struct{} // holds one for each connection
+	share   int           // 0: all
+	proxies []netip.Prefix
+	closed  chan struct{}
+	once    sync.Once
 
 	mu   sync.Mutex
 	from map[netip.Addr]int // connections that are open
 }
 
-func newLimited(l net.Listener, limit, share int) *limited {
-	return &limited{Listener: l, room: make(chan struct{}, limit), share: share, closed: make(chan struct{}), from: make(map[netip.Addr]int)}
+func newLimited(l net.Listener, limit, share int, proxies []netip.Prefix) *limited {
+	return &limited{Listener: l, room: make(chan struct{}, limit), share: share, proxies: proxies, closed: make(chan struct{}), from: make(map[netip.Addr]int)}
+}
+
+// proxy tells whether the other end stands for many.
+func (l *limited) proxy(hostport string) bool {
+	from, err := netip.ParseAddrPort(hostport)
+	a := from.Addr().Unmap().WithZone("")
+	return err == nil && slices.ContainsFunc(l.proxies, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // enter counts a connection, unless its address has its share.
-func (l *limited) enter(a netip.Addr) bool {
+func (l *limited) enter(a netip.Addr, proxy bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.share > 0 && l.from[a] >= l.share {
+	if l.share > 0 && l.from[a] >= l.share && !proxy {
 		return false
 	}
 	l.from[a]++
@@ -183,8 +241,9 @@ func (l *limited) Accept() (net.Conn, error) {
 			<-l.room
 			return nil, err
 		}
-		a := origin.OfPeer(conn.RemoteAddr().String())
-		if !l.enter(a) {
+		from := conn.RemoteAddr().String()
+		a := origin.OfPeer(from)
+		if !l.enter(a, l.proxy(from)) {
 			conn.Close()
 			continue
 		}
@@ -200,10 +259,18 @@ func (l *limited) Close() error {
 	return l.Listener.Close()
 }
 
+// counted is a connection with a place of its listener, for as long as it is open or until it is released.
 type counted struct {
 	net.Conn
 	leave func()
 }
+
+// Release gives the place back while the connection lives on: what it became after an upgrade is counted by those who
+// serve that. It may be called more than once.
+func (c *counted) Release() { c.leave() }
+
+// Unwrap is the connection itself.
+func (c *counted) Unwrap() net.Conn { return c.Conn }
 
 func (c *counted) Close() error {
 	defer c.leave()

@@ -52,7 +52,7 @@ func serving(t *testing.T, limit, share int) *pipes {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- serveHTTP(p, limit, share, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))(ctx)
+		done <- serveHTTP(p, limit, share, []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))(ctx)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -94,6 +94,25 @@ func TestAClientThatDripsIsClosed(t *testing.T) {
 	}
 }
 
+// Browsers keep the connections of a page; an office of them must not use up what one address has.
+func TestAConnectionThatHasNothingToAskGivesItsPlaceBackSoon(t *testing.T) {
+	for share, least := range map[int]time.Duration{0: 30 * time.Second, 2: 5 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			c := serving(t, 10, share).dial()
+			defer c.Close()
+			go io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			if _, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			io.Copy(io.Discard, c)
+			if took := time.Since(start); took < least || took > 3*least {
+				t.Errorf("with a share of %d closed after %s", share, took)
+			}
+		})
+	}
+}
+
 func TestNoMoreConnectionsThanTheLimitAreServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := serving(t, 1, 0)
@@ -127,7 +146,7 @@ func (c at) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(netip.MustPar
 
 func TestOneAddressLeavesRoomForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := serving(t, 4, 2)
+		p := serving(t, 7, 2)
 		dial := func(from string) net.Conn {
 			client, server := net.Pipe()
 			p.conns <- at{server, from}
@@ -155,6 +174,13 @@ func TestOneAddressLeavesRoomForOthers(t *testing.T) {
 		if err := get(other); err != nil {
 			t.Errorf("another address: %v", err)
 		}
+		for n := range 3 { // a proxy stands for many
+			c := dial("198.51.100.7:" + string(rune('1'+n)))
+			defer c.Close()
+			if err := get(c); err != nil {
+				t.Errorf("connection %d of a proxy: %v", n+1, err)
+			}
+		}
 		greedy[0].Close()
 		synctest.Wait()
 		again := dial("[2001:db8::9]:1000")
@@ -170,7 +196,7 @@ func TestABodyThatNobodyReadsEndsTheConnectionAtOnce(t *testing.T) {
 		p := newPipes()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- serveHTTP(p, 10, 0, bodiless(http.NotFoundHandler()))(ctx) }()
+		go func() { done <- serveHTTP(p, 10, 0, nil, bodiless(http.NotFoundHandler()))(ctx) }()
 		defer func() {
 			cancel()
 			<-done

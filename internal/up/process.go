@@ -20,12 +20,14 @@ import (
 
 	"godwit/bus"
 	"godwit/connector"
+	"godwit/connector/certfile"
 	"godwit/connector/delivery"
 	"godwit/connector/pictures"
 	"godwit/connector/webhook"
 	"godwit/internal/admin"
 	"godwit/internal/api"
 	"godwit/internal/datadir"
+	"godwit/internal/observe"
 	"godwit/internal/password"
 	"godwit/projections/owner"
 )
@@ -47,6 +49,8 @@ type process struct {
 	hasher   *password.Hasher
 
 	public       net.Listener // --http
+	secure       net.Listener // --https
+	certificate  *certfile.Files
 	private      net.Listener // --admin
 	fileListener net.Listener
 
@@ -61,6 +65,8 @@ type process struct {
 	serverAPI  *api.API
 	pictures   *pictures.Handler
 	pushes     *webhook.Sender
+	reader     *observe.Reader // of what this process measures
+	live       *observe.Live   // how the cluster does
 
 	replaying sync.Mutex
 }

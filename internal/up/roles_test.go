@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -17,9 +18,12 @@ import (
 	"godwit/bus"
 	"godwit/bus/bustest"
 	"godwit/internal/admin"
+	"godwit/internal/api"
+	"godwit/internal/observe"
 	"godwit/internal/password"
 	"godwit/internal/ttclient"
 	"godwit/internal/up"
+	imbase "godwit/schema/client/basedefine"
 	"godwit/schema/client/content"
 	immsg "godwit/schema/client/message"
 
@@ -109,7 +113,7 @@ func (c *cluster) run(role bus.Role, change func(*up.Config)) *member {
 }
 
 func (c *cluster) connector() *member {
-	return c.run(bus.RoleConnector, func(cfg *up.Config) { cfg.Listen, cfg.Advertise = "127.0.0.1:0", "127.0.0.1" })
+	return c.run(bus.RoleConnector, func(cfg *up.Config) { cfg.Listen, cfg.HTTP, cfg.Advertise = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1" })
 }
 
 func (c *cluster) projector() *member {
@@ -150,16 +154,27 @@ func (c *cluster) ready(m *member) {
 // login logs a person in at a connector, at once or a little later.
 func (c *cluster) login(m *member, name string) (*ttclient.Client, chan proto.Message) {
 	c.t.Helper()
+	return c.loginBy(ttclient.Options{Addr: m.at["clients"], Name: name})
+}
+
+// browse is login as the page in a browser does it.
+func (c *cluster) browse(m *member, name string) (*ttclient.Client, chan proto.Message) {
+	c.t.Helper()
+	return c.loginBy(ttclient.Options{Addr: "ws://" + m.at["http"] + "/ws", JSON: true, Name: name, Device: imbase.ClientType_CLIENT_TYPE_WEB})
+}
+
+func (c *cluster) loginBy(o ttclient.Options) (*ttclient.Client, chan proto.Message) {
+	c.t.Helper()
 	pushes := make(chan proto.Message, 256)
 	var client *ttclient.Client
-	bustest.Eventually(c.t, "login of "+name, func() (in bool) {
+	o.Password, o.Push = password.MD5Hex("secret"), func(_ uint16, m proto.Message) { pushes <- m }
+	bustest.Eventually(c.t, "login of "+o.Name, func() (in bool) {
 		ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
 		defer cancel()
 		var err error
-		client, err = ttclient.Login(ctx, ttclient.Options{Addr: m.at["clients"], Name: name, Password: password.MD5Hex("secret"),
-			Push: func(_ uint16, m proto.Message) { pushes <- m }})
+		client, err = ttclient.Login(ctx, o)
 		if err != nil {
-			c.t.Logf("login of %s: %v", name, err) // a connector may say "not now"
+			c.t.Logf("login of %s: %v", o.Name, err) // a connector may say "not now"
 		}
 		return err == nil
 	})
@@ -210,7 +225,7 @@ func TestRolesServeTogether(t *testing.T) {
 		}
 	}
 	operator := admin.NewClient(gateway.at["admin"], operatorToken)
-	for _, name := range []string{"ann", "bob"} {
+	for _, name := range []string{"ann", "bob", "cy"} {
 		if _, err := operator.Add(t.Context(), admin.NewPerson{Name: name, Password: "secret"}); err != nil {
 			t.Fatal(err)
 		}
@@ -222,7 +237,7 @@ func TestRolesServeTogether(t *testing.T) {
 		at := where.PriorIP + ":" + where.Port
 		return err == nil && (at == a.at["clients"] || at == b.at["clients"])
 	})
-	ann, _ := c.login(a, "ann")
+	ann, annHears := c.login(a, "ann")
 	bob, bobHears := c.login(b, "bob")
 	c.say(ann, bob.ID(), "across")
 	c.hears(bobHears, "across")
@@ -230,6 +245,30 @@ func TestRolesServeTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.hears(bobHears, "by the API")
+
+	// A browser is a device of its own beside his desktop, and is spoken to as that is.
+	page, pageHears := c.browse(a, "bob")
+	c.say(ann, bob.ID(), "to both of his")
+	c.hears(bobHears, "to both of his")
+	c.hears(pageHears, "to both of his")
+	c.say(page, ann.ID(), "from the page")
+	c.hears(annHears, "from the page")
+	cy, _ := c.browse(b, "cy")
+	bustest.Eventually(t, "ann sees one who is there in a browser alone", func() bool { // whoever she asks may have yet to hear of it
+		online, err := ann.Statuses(t.Context(), []uint32{cy.ID()})
+		return err == nil && online[cy.ID()]
+	})
+	for _, at := range []string{a.at["http"], gateway.at["http"]} {
+		if status, body := c.get("http://" + at + "/"); status != http.StatusOK || !strings.Contains(body, "<html") {
+			t.Errorf("the page of %s: %d %.60q", at, status, body)
+		}
+		if status, body := c.get("http://" + at + "/client.json"); status != http.StatusOK || !strings.Contains(body, `"groupLimit":10000`) {
+			t.Errorf("its settings: %d %s", status, body)
+		}
+	}
+	if status, body := c.get("http://" + gateway.at["http"] + "/ws"); status != http.StatusNotFound || !strings.Contains(body, "connectors") {
+		t.Errorf("sessions at the gateway: %d %q", status, body)
+	}
 
 	bustest.Eventually(t, "a status tells of all", func() bool {
 		st, err := operator.Status(t.Context())
@@ -244,8 +283,42 @@ func TestRolesServeTogether(t *testing.T) {
 			}
 		}
 		return err == nil && st.Role == "gateway" && roles["connector"] == 2 && roles["gateway"] == 1 && roles["projector"] == 2 &&
-			owned == 4 && len(st.Leases) > 4 && len(st.Unknown) == 0 && st.DesktopOnline == 2
+			owned == 4 && len(st.Leases) > 4 && len(st.Unknown) == 0 && st.DesktopOnline == 3
 	})
+
+	// The console's: the gateway sums what all say of themselves, and reads the log with no more rights than it has.
+	bustest.Eventually(t, "figures of all", func() bool {
+		var live struct {
+			Samples []observe.Sample
+			Nodes   []api.LiveNode
+		}
+		err := operator.Call(t.Context(), http.MethodGet, "/live", nil, &live)
+		said := 0
+		for _, n := range live.Nodes {
+			if n.Live != nil {
+				said++
+			}
+		}
+		last := observe.Sample{}
+		if n := len(live.Samples); n > 0 {
+			last = live.Samples[n-1]
+		}
+		return err == nil && said == 5 && last.Sessions["desktop"] == 2 && last.Sessions["web"] == 2 && last.Connections == 4 &&
+			len(last.Lag) == 4 && len(last.Streams) == 4 && last.Messages != nil
+	})
+	var why struct {
+		Unread      int
+		Explanation []string
+		Complete    bool
+	}
+	if err := operator.Call(t.Context(), http.MethodGet, fmt.Sprintf("/users/%d/conversations/user-%d/why", bob.ID(), ann.ID()), nil, &why); err != nil || !why.Complete ||
+		!strings.Contains(strings.Join(why.Explanation, " "), "is bob's own, written on the web on ") {
+		t.Errorf("%+v, %v", why, err)
+	}
+	var log struct{ Events []api.LogEvent }
+	if err := operator.Call(t.Context(), http.MethodGet, fmt.Sprintf("/events?type=SessionOpened&user=%d", bob.ID()), nil, &log); err != nil || len(log.Events) < 2 || log.Events[len(log.Events)-1].Summary != "bob signed in on desktop (Windows)" {
+		t.Errorf("%+v, %v", log, err)
+	}
 
 	if err := projector.stop(); err != nil {
 		t.Fatal(err)

@@ -16,9 +16,9 @@ func Run(ctx context.Context, cfg Config) error {
 			p.readIdentity, p.lockDirectory, p.makeToken,
 			// Ports first: an address that is taken is told before the log is touched.
 			p.tryPorts, p.listenHTTP, p.listenAdmin, p.listenFiles,
-			p.openLog, p.hearProjectors, p.openViews, p.openFiles, p.makeHasher, p.makeServer, p.makeNode, p.makeAPI, p.makePushes, p.openPictures,
+			p.openLog, p.answerLive, p.hearProjectors, p.openViews, p.openFiles, p.makeHasher, p.makeServer, p.makeNode, p.makeLive, p.makeAPI, p.makePushes, p.openPictures,
 			p.startViews, p.startNode, p.startAdmin, p.publishAdmin, p.awaitNode, p.succeed, p.populate,
-			p.startServer, p.startFiles, p.startPushes, p.startHTTP, p.startObserving,
+			p.startServer, p.startFiles, p.startPushes, p.startHTTP, p.startObserving, p.startLive,
 		}
 	})
 }
@@ -45,6 +45,9 @@ func (p *process) readyLine() string {
 	if a := p.srv.TLSAddr(); a != nil {
 		line += " tls=" + a.String()
 	}
+	if p.secure != nil {
+		line += " https=" + p.secure.Addr().String()
+	}
 	if p.files != nil {
 		line += " files=" + p.files.ln.Addr().String()
 	}
@@ -65,6 +68,9 @@ func (p *process) roleLine() string {
 	}
 	if p.public != nil {
 		add("http", p.public.Addr())
+	}
+	if p.secure != nil {
+		add("https", p.secure.Addr())
 	}
 	if p.files != nil && p.files.ln != nil {
 		add("files", p.files.ln.Addr())

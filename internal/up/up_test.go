@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"godwit/bus"
 	"godwit/internal/admin"
@@ -108,7 +110,7 @@ func TestADemoTouchesNobodyElsesPeople(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	if len(first) != 3 || len(again) != 3 || first[0] != again[0] || first[1] == again[1] {
+	if len(first) != 3 || len(again) != 3 || first[0] != again[0] || first[1] != again[1] {
 		t.Fatalf("demo printed %q, then %q", first, again)
 	}
 
@@ -134,5 +136,48 @@ func addPerson(t *testing.T, dir string) {
 	}
 	if err := stop(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// reached is an address of the ready line.
+func reached(t *testing.T, lines []string, name string) string {
+	t.Helper()
+	for word := range strings.FieldsSeq(lines[len(lines)-1]) {
+		if at, ok := strings.CutPrefix(word, name+"="); ok {
+			return at
+		}
+	}
+	t.Fatalf("no %s in %q", name, lines)
+	return ""
+}
+
+// The page for browsers is on the public port and the console on the admin's, each with the policy that guards it, and
+// none where the other is.
+func TestPagesAreServed(t *testing.T) {
+	lines, _ := start(t, t.TempDir(), func(c *up.Config) { c.Contacts, c.RecallTime, c.PictureUpload = "friends", 2*time.Minute, "off" })
+	public, private := "http://"+reached(t, lines, "http"), "http://"+reached(t, lines, "admin")
+	for url, want := range map[string]int{
+		public + "/": 200, public + "/client.json": 200, public + "/console/": 404, public + "/metrics": 404,
+		private + "/console/": 200, private + "/console": 200, private + "/": 404, private + "/client.json": 404,
+	} {
+		resp, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != want {
+			t.Errorf("%s answers %d, %v; want %d", url, resp.StatusCode, err, want)
+		}
+		if want == 200 && !strings.Contains(resp.Header.Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Errorf("%s has the policy %q", url, resp.Header.Get("Content-Security-Policy"))
+		}
+		if strings.HasSuffix(url, ".json") && want == 200 {
+			for _, part := range []string{`"contacts":"friends"`, `"recallSeconds":120`, `"editSeconds":0`, `"groupLimit":10000`, `"pictures":false`, `"ws":"/ws"`} {
+				if !strings.Contains(string(body), part) {
+					t.Errorf("%s lacks %s", body, part)
+				}
+			}
+		}
 	}
 }

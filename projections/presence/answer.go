@@ -51,11 +51,12 @@ func sessionsRow(r *view.Reader, user uint32) []session {
 }
 
 func statuses(r *view.Reader, users []uint32) *query.StatusesAnswer {
-	out := &query.StatusesAnswer{DesktopOnline: make([]bool, len(users)), AnyOnline: make([]bool, len(users))}
+	out := &query.StatusesAnswer{DesktopOnline: make([]bool, len(users)), AnyOnline: make([]bool, len(users)), Online: make([]bool, len(users))}
 	for i, user := range users {
 		all := sessionsRow(r, user)
 		out.AnyOnline[i] = len(all) > 0
-		out.DesktopOnline[i] = hasClass(all, event.DeviceClass_DEVICE_CLASS_DESKTOP)
+		out.DesktopOnline[i] = slices.ContainsFunc(all, func(s session) bool { return s.class == event.DeviceClass_DEVICE_CLASS_DESKTOP })
+		out.Online[i] = online(all)
 	}
 	return out
 }
@@ -88,7 +89,7 @@ func sessionsOf(r *view.Reader, user uint32) *query.SessionsOfAnswer {
 
 func presenceTotals(r *view.Reader) *query.PresenceTotalsAnswer {
 	t := parseTotals(r.Get(stateBucket, keyTotals))
-	out := &query.PresenceTotalsAnswer{Sessions: t.sessions, DesktopOnlineUsers: t.desktopUsers}
+	out := &query.PresenceTotalsAnswer{Sessions: t.sessions, DesktopOnlineUsers: t.online}
 	for range r.Scan(lifeBucket, nil) {
 		out.Lives++
 	}

@@ -58,7 +58,7 @@ func (p *Presence) Apply(tx *view.Tx, sequence uint64, rec *event.Record) []view
 		f.event(ev)
 	}
 	if f.totals != totals {
-		tx.Put(stateBucket, keyTotals, be.AppendUint32(user4(f.totals.sessions), f.totals.desktopUsers))
+		tx.Put(stateBucket, keyTotals, be.AppendUint32(user4(f.totals.sessions), f.totals.online))
 	}
 	if f.endedNext != endedNext {
 		tx.Put(stateBucket, keyEnded, be.AppendUint64(be.AppendUint64(nil, f.endedFirst), f.endedNext))
@@ -177,11 +177,12 @@ func (f *folding) sessionEnded(o *event.SessionEnded) {
 
 func (f *folding) kicked(k *event.DeviceClassKicked) {
 	c := f.begin(k.User)
-	if !hasClass(c.sessions, k.DeviceClass) {
+	meant := func(s *session) bool { return s.class == k.DeviceClass || slices.Contains(k.Also, s.class) }
+	if !slices.ContainsFunc(c.sessions, func(s session) bool { return meant(&s) }) {
 		f.e.Void = frame.Void_VOID_NO_EFFECT
 		return
 	}
-	c.end(k.Reason, k.BySession, func(s *session) bool { return s.class == k.DeviceClass })
+	c.end(k.Reason, k.BySession, meant)
 	c.finish(nil)
 }
 
@@ -201,13 +202,13 @@ func (f *folding) count(id event.ID, by int) {
 type change struct {
 	f        *folding
 	user     uint32
-	desktop  bool // before
+	online   bool // before
 	sessions []session
 }
 
 func (f *folding) begin(user uint32) *change {
 	c := &change{f: f, user: user, sessions: parseSessions(f.tx.Get(userBucket, user4(user)))}
-	c.desktop = hasClass(c.sessions, event.DeviceClass_DEVICE_CLASS_DESKTOP)
+	c.online = online(c.sessions)
 	return c
 }
 
@@ -247,15 +248,15 @@ func (c *change) finish(opened *session) {
 	} else {
 		f.tx.Put(userBucket, user4(c.user), appendSessions(nil, c.sessions))
 	}
-	desktop := hasClass(c.sessions, event.DeviceClass_DEVICE_CLASS_DESKTOP)
+	online := online(c.sessions)
 	switch {
-	case desktop != c.desktop:
-		f.transition(c.user, desktop)
+	case online != c.online:
+		f.transition(c.user, online)
 		f.tell(view.Route{All: true}, &frame.Delivery{
-			Body: &frame.Delivery_UserStatus{UserStatus: &frame.UserStatus{User: c.user, Online: desktop}},
+			Body: &frame.Delivery_UserStatus{UserStatus: &frame.UserStatus{User: c.user, Online: online}},
 		})
-		f.tellMobiles(c.user, desktop, c.sessions)
-	case desktop && opened != nil && opened.class == event.DeviceClass_DEVICE_CLASS_MOBILE:
+		f.tellMobiles(c.user, online, c.sessions)
+	case online && opened != nil && opened.class == event.DeviceClass_DEVICE_CLASS_MOBILE:
 		f.tellMobiles(c.user, true, []session{*opened})
 	}
 }
@@ -281,7 +282,7 @@ func (f *folding) tell(to view.Route, d *frame.Delivery) {
 	f.e.Routes = append(f.e.Routes, to)
 }
 
-// transition notes a user's first desktop session or the end of the last one.
+// transition notes that a user has come online or gone.
 func (f *folding) transition(user uint32, online bool) {
 	if old := f.tx.Get(statusBucket, user4(user)); old != nil {
 		f.tx.Delete(changesBucket, changeKey(be.Uint64(old), user))
@@ -289,9 +290,9 @@ func (f *folding) transition(user uint32, online bool) {
 	row := append(be.AppendUint64(nil, f.sequence), 0)
 	if online {
 		row[8] = 1
-		f.totals.desktopUsers++
+		f.totals.online++
 	} else {
-		f.totals.desktopUsers--
+		f.totals.online--
 	}
 	f.tx.Put(statusBucket, user4(user), row)
 	f.tx.Put(changesBucket, changeKey(f.sequence, user), nil)

@@ -18,6 +18,7 @@ import (
 const (
 	desktop = event.DeviceClass_DEVICE_CLASS_DESKTOP
 	mobile  = event.DeviceClass_DEVICE_CLASS_MOBILE
+	web     = event.DeviceClass_DEVICE_CLASS_WEB
 	ann     = uint32(1)
 	ben     = uint32(2)
 )
@@ -53,9 +54,9 @@ func over(s byte, user uint32) *event.Event {
 	}}}
 }
 
-func kicked(user uint32, by byte) *event.Event {
+func kicked(user uint32, by byte, also ...event.DeviceClass) *event.Event {
 	return &event.Event{Body: &event.Event_DeviceClassKicked{DeviceClassKicked: &event.DeviceClassKicked{
-		User: user, DeviceClass: desktop, Reason: event.EndReason_END_REASON_KICKED, BySession: lifeID(by),
+		User: user, DeviceClass: desktop, Reason: event.EndReason_END_REASON_KICKED, BySession: lifeID(by), Also: also,
 	}}}
 }
 
@@ -141,6 +142,33 @@ func TestWhatEventsComeTo(t *testing.T) {
 			{kicked(ann, 13), "no_effect"},
 			{over(13, ann), "over 13 logout to 1"},
 		}},
+		{"a browser is seen as a desktop is, and neither minds the other", []step{
+			{started(1), ""},
+			{started(2), ""},
+			{opened(10, ann, mobile, 2), ""},
+			{opened(11, ann, web, 1), "status 1 true to all, desktop 1 true to 2"},
+			{opened(12, ann, desktop, 2), ""},
+			{over(11, ann), "over 11 logout to 1"},
+			{opened(13, ann, web, 1), ""},
+			{opened(14, ann, web, 1), "over 13 replaced by 14 to 1"},
+			{over(12, ann), "over 12 logout to 2"},
+			{opened(15, ann, mobile, 1), "over 10 replaced by 15 to 2, desktop 1 true to 1"},
+			{over(14, ann), "over 14 logout to 1, status 1 false to all, desktop 1 false to 1"},
+		}},
+		{"a phone sends all away that are seen, or the desktop alone where the event says no more", []step{
+			{started(1), ""},
+			{started(2), ""},
+			{opened(10, ann, desktop, 1), "status 1 true to all"},
+			{opened(11, ann, web, 2), ""},
+			{opened(12, ann, mobile, 2), "desktop 1 true to 2"},
+			{kicked(ann, 12), "over 10 kicked by 12 to 1"},
+			{kicked(ann, 12), "no_effect"},
+			{kicked(ann, 12, web), "over 11 kicked by 12 to 2, status 1 false to all, desktop 1 false to 2"},
+			{kicked(ann, 12, web), "no_effect"},
+			{opened(13, ann, web, 1), "status 1 true to all, desktop 1 true to 2"},
+			{opened(14, ann, desktop, 1), ""},
+			{kicked(ann, 12, web), "over 13 kicked by 12 to 1, over 14 kicked by 12 to 1, status 1 false to all, desktop 1 false to 2"},
+		}},
 		{"a lost node ends what it held", []step{
 			{started(1), ""},
 			{started(2), ""},
@@ -219,11 +247,11 @@ func ask(t projectiontest.TB, v *view.View, q *query.Request) (a *query.Answer) 
 func TestAnswersAboutPresence(t *testing.T) {
 	l := new(projectiontest.Log)
 	l.Append(writer, started(1), started(2), started(3), stopped(3))
-	l.Append(writer, opened(10, ann, desktop, 1), opened(11, ann, mobile, 2), opened(12, ben, mobile, 2), opened(13, 7, mobile, 1), over(13, 7))
+	l.Append(writer, opened(10, ann, desktop, 1), opened(11, ann, mobile, 2), opened(12, ben, mobile, 2), opened(13, 7, mobile, 1), over(13, 7), opened(14, 8, web, 1))
 	v, _ := projectiontest.Fold(t, New(), l.Records)
 
-	st := ask(t, v, &query.Request{Body: &query.Request_Statuses{Statuses: &query.Statuses{Users: []uint32{9, ben, ann, 7}}}}).GetStatuses()
-	if fmt.Sprint(st.DesktopOnline, st.AnyOnline) != "[false false true false] [false true true false]" {
+	st := ask(t, v, &query.Request{Body: &query.Request_Statuses{Statuses: &query.Statuses{Users: []uint32{9, ben, ann, 7, 8}}}}).GetStatuses()
+	if fmt.Sprint(st.DesktopOnline, st.AnyOnline, st.Online) != "[false false true false false] [false true true false true] [false false true false true]" {
 		t.Errorf("statuses: %v", st)
 	}
 	for s, want := range map[byte]bool{10: true, 12: false, 13: false} {
@@ -237,7 +265,7 @@ func TestAnswersAboutPresence(t *testing.T) {
 	for _, l := range ls {
 		lives = append(lives, fmt.Sprintf("%d %s %s %d %v", l.Life[15], l.Node, l.Advertise, l.Sessions, l.Started == projectiontest.Epoch))
 	}
-	if fmt.Sprint(lives) != "[1 node1 host1 1 true 2 node2 host2 2 true]" {
+	if fmt.Sprint(lives) != "[1 node1 host1 2 true 2 node2 host2 2 true]" {
 		t.Errorf("lives: %q", lives)
 	}
 	ss := ask(t, v, &query.Request{Body: &query.Request_SessionsOf{SessionsOf: &query.SessionsOf{User: ann}}}).GetSessionsOf().Sessions
@@ -245,7 +273,7 @@ func TestAnswersAboutPresence(t *testing.T) {
 		ss[0].Sequence != 2 || ss[0].Opened != projectiontest.Epoch || ss[0].ClientType != 1 || ss[0].User != ann {
 		t.Errorf("sessions: %v", ss)
 	}
-	if got := ask(t, v, &query.Request{Body: &query.Request_PresenceTotals{}}).GetPresenceTotals(); got.Sessions != 3 || got.DesktopOnlineUsers != 1 || got.Lives != 2 {
+	if got := ask(t, v, &query.Request{Body: &query.Request_PresenceTotals{}}).GetPresenceTotals(); got.Sessions != 4 || got.DesktopOnlineUsers != 2 || got.Lives != 2 {
 		t.Errorf("totals: %v", got)
 	}
 }
@@ -374,7 +402,8 @@ func TestTheRowsAgreeWithEachOther(t *testing.T) {
 				})
 			case *event.Event_DeviceClassKicked:
 				drop(func(_ string, o open) bool {
-					return o.user == b.DeviceClassKicked.User && o.class == b.DeviceClassKicked.DeviceClass
+					k := b.DeviceClassKicked
+					return o.user == k.User && (o.class == k.DeviceClass || slices.Contains(k.Also, o.class))
 				})
 			case *event.Event_SessionOpened:
 				s := b.SessionOpened
@@ -391,11 +420,11 @@ func TestTheRowsAgreeWithEachOther(t *testing.T) {
 			}
 		})
 
-		desktops := make(map[uint32]bool)
+		seen := make(map[uint32]bool)
 		onLife := make(map[string]uint32)
 		for id, o := range live {
 			onLife[o.life]++
-			desktops[o.user] = desktops[o.user] || o.class == desktop
+			seen[o.user] = seen[o.user] || o.class == desktop || o.class == web
 			q := &query.Request{Body: &query.Request_SessionLive{SessionLive: &query.SessionLive{Session: []byte(id[:16]), User: o.user}}}
 			if !ask(t, v, q).GetSessionLive().Live {
 				t.Fatalf("session %d of %d is not live", id[15], o.user)
@@ -403,7 +432,7 @@ func TestTheRowsAgreeWithEachOther(t *testing.T) {
 		}
 		totals := ask(t, v, &query.Request{Body: &query.Request_PresenceTotals{}}).GetPresenceTotals()
 		online := 0
-		for _, on := range desktops {
+		for _, on := range seen {
 			if on {
 				online++
 			}
@@ -428,12 +457,12 @@ func TestTheRowsAgreeWithEachOther(t *testing.T) {
 				t.Fatalf("%d held, want %d", held, len(live))
 			}
 			for _, s := range statusesSince(r, 0) {
-				if s.Online != desktops[s.User] {
-					t.Fatalf("status %v, want %v", s, desktops[s.User])
+				if s.Online != seen[s.User] {
+					t.Fatalf("status %v, want %v", s, seen[s.User])
 				}
-				delete(desktops, s.User)
+				delete(seen, s.User)
 			}
-			for user, on := range desktops {
+			for user, on := range seen {
 				if on {
 					t.Fatalf("user %d is online without a status", user)
 				}

@@ -82,10 +82,10 @@ func appendSessions(b []byte, all []session) []byte {
 	return b
 }
 
-// hasClass tells whether one of the sessions is of the class.
-func hasClass(all []session, class event.DeviceClass) bool {
+// online tells whether others see the user of the sessions online.
+func online(all []session) bool {
 	for i := range all {
-		if all[i].class == class {
+		if all[i].class.Shown() {
 			return true
 		}
 	}
@@ -121,7 +121,8 @@ func (e *ended) append(b []byte) []byte {
 
 // totals are kept, not counted, as they are asked often.
 type totals struct {
-	sessions, desktopUsers uint32
+	sessions uint32
+	online   uint32 // users who are
 }
 
 func parseTotals(b []byte) totals {

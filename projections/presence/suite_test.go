@@ -41,6 +41,7 @@ func drawEvent(t *rapid.T) *event.Event {
 	case 6:
 		ev.Body = &event.Event_DeviceClassKicked{DeviceClassKicked: &event.DeviceClassKicked{
 			User: user, DeviceClass: class, Reason: event.EndReason_END_REASON_KICKED, BySession: sessionID[:],
+			Also: rapid.SliceOfN(rapid.SampledFrom(classes), 0, 2).Draw(t, "also"),
 		}}
 	default:
 		o := &event.SessionOpened{

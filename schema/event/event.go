@@ -39,14 +39,22 @@ func ToID(b []byte) ID {
 	return id
 }
 
-// ClassOf is the device class of a TeamTalk client type (1 Windows, 2 Mac, 17 iOS,
-// 18 Android): the class is in bit 0x10 and the types are a closed list.
+// ClassOf is the device class of a client type: of TeamTalk's (1 Windows, 2 Mac, 17 iOS,
+// 18 Android), or 33, a browser. The types are a closed list.
 func ClassOf(clientType uint32) DeviceClass {
 	switch clientType {
 	case 1, 2:
 		return DeviceClass_DEVICE_CLASS_DESKTOP
 	case 17, 18:
 		return DeviceClass_DEVICE_CLASS_MOBILE
+	case 33:
+		return DeviceClass_DEVICE_CLASS_WEB
 	}
 	return DeviceClass_DEVICE_CLASS_UNSPECIFIED
+}
+
+// Shown tells whether a session of the class makes its user online to others. Phones come
+// and go unseen.
+func (c DeviceClass) Shown() bool {
+	return c == DeviceClass_DEVICE_CLASS_DESKTOP || c == DeviceClass_DEVICE_CLASS_WEB
 }

@@ -30,7 +30,7 @@ const (
 	DeviceClass_DEVICE_CLASS_UNSPECIFIED DeviceClass = 0
 	DeviceClass_DEVICE_CLASS_DESKTOP     DeviceClass = 1 // Windows, Mac
 	DeviceClass_DEVICE_CLASS_MOBILE      DeviceClass = 2 // iOS, Android
-	DeviceClass_DEVICE_CLASS_WEB         DeviceClass = 3
+	DeviceClass_DEVICE_CLASS_WEB         DeviceClass = 3 // a browser
 )
 
 // Enum value maps for DeviceClass.
@@ -2897,14 +2897,15 @@ func (x *SessionEnded) GetBy() string {
 	return ""
 }
 
-// DeviceClassKicked ends every live session of the user in one device class
-// (the phone sends the PC away).
+// DeviceClassKicked ends every live session of the user in one device class or in
+// several (the phone sends PC and browser away).
 type DeviceClassKicked struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
 	DeviceClass   DeviceClass            `protobuf:"varint,2,opt,name=device_class,json=deviceClass,proto3,enum=godwit.event.DeviceClass" json:"device_class,omitempty"`
 	Reason        EndReason              `protobuf:"varint,3,opt,name=reason,proto3,enum=godwit.event.EndReason" json:"reason,omitempty"`
-	BySession     []byte                 `protobuf:"bytes,4,opt,name=by_session,json=bySession,proto3" json:"by_session,omitempty"` // the session that asked
+	BySession     []byte                 `protobuf:"bytes,4,opt,name=by_session,json=bySession,proto3" json:"by_session,omitempty"`            // the session that asked
+	Also          []DeviceClass          `protobuf:"varint,5,rep,packed,name=also,proto3,enum=godwit.event.DeviceClass" json:"also,omitempty"` // further classes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2963,6 +2964,13 @@ func (x *DeviceClassKicked) GetReason() EndReason {
 func (x *DeviceClassKicked) GetBySession() []byte {
 	if x != nil {
 		return x.BySession
+	}
+	return nil
+}
+
+func (x *DeviceClassKicked) GetAlso() []DeviceClass {
+	if x != nil {
+		return x.Also
 	}
 	return nil
 }
@@ -4434,13 +4442,14 @@ const file_schema_event_event_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\fR\asession\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\rR\x04user\x12/\n" +
 	"\x06reason\x18\x03 \x01(\x0e2\x17.godwit.event.EndReasonR\x06reason\x12\x0e\n" +
-	"\x02by\x18\x0f \x01(\tR\x02by\"\xb5\x01\n" +
+	"\x02by\x18\x0f \x01(\tR\x02by\"\xe4\x01\n" +
 	"\x11DeviceClassKicked\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\rR\x04user\x12<\n" +
 	"\fdevice_class\x18\x02 \x01(\x0e2\x19.godwit.event.DeviceClassR\vdeviceClass\x12/\n" +
 	"\x06reason\x18\x03 \x01(\x0e2\x17.godwit.event.EndReasonR\x06reason\x12\x1d\n" +
 	"\n" +
-	"by_session\x18\x04 \x01(\fR\tbySession\"\xe5\x02\n" +
+	"by_session\x18\x04 \x01(\fR\tbySession\x12-\n" +
+	"\x04also\x18\x05 \x03(\x0e2\x19.godwit.event.DeviceClassR\x04also\"\xe5\x02\n" +
 	"\vMessageSent\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\fR\fconversation\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\rR\x04from\x12\x12\n" +
@@ -4692,14 +4701,15 @@ var file_schema_event_event_proto_depIdxs = []int32{
 	1,  // 43: godwit.event.SessionEnded.reason:type_name -> godwit.event.EndReason
 	0,  // 44: godwit.event.DeviceClassKicked.device_class:type_name -> godwit.event.DeviceClass
 	1,  // 45: godwit.event.DeviceClassKicked.reason:type_name -> godwit.event.EndReason
-	0,  // 46: godwit.event.MessageSent.device_class:type_name -> godwit.event.DeviceClass
-	2,  // 47: godwit.event.MessageSent.origin:type_name -> godwit.event.Origin
-	3,  // 48: godwit.event.GroupCreated.type:type_name -> godwit.event.GroupType
-	49, // [49:49] is the sub-list for method output_type
-	49, // [49:49] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	0,  // 46: godwit.event.DeviceClassKicked.also:type_name -> godwit.event.DeviceClass
+	0,  // 47: godwit.event.MessageSent.device_class:type_name -> godwit.event.DeviceClass
+	2,  // 48: godwit.event.MessageSent.origin:type_name -> godwit.event.Origin
+	3,  // 49: godwit.event.GroupCreated.type:type_name -> godwit.event.GroupType
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_schema_event_event_proto_init() }

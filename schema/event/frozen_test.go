@@ -53,6 +53,25 @@ func TestRepeatKeysAreFrozen(t *testing.T) {
 	}
 }
 
+func TestDeviceClassesAreFrozen(t *testing.T) {
+	classes := map[uint32]DeviceClass{
+		1: DeviceClass_DEVICE_CLASS_DESKTOP, 2: DeviceClass_DEVICE_CLASS_DESKTOP,
+		17: DeviceClass_DEVICE_CLASS_MOBILE, 18: DeviceClass_DEVICE_CLASS_MOBILE,
+		33: DeviceClass_DEVICE_CLASS_WEB,
+	}
+	for clientType := range uint32(300) {
+		if got := ClassOf(clientType); got != classes[clientType] {
+			t.Errorf("client type %d: %s, must be %s", clientType, got, classes[clientType])
+		}
+	}
+	shown := map[DeviceClass]bool{DeviceClass_DEVICE_CLASS_DESKTOP: true, DeviceClass_DEVICE_CLASS_WEB: true}
+	for number := range DeviceClass_name {
+		if class := DeviceClass(number); class.Shown() != shown[class] {
+			t.Errorf("%s makes its user online to others: %v", class, class.Shown())
+		}
+	}
+}
+
 func TestKeysThatNoConversationHas(t *testing.T) {
 	for _, text := range []string{
 		"", "64", "6400000001000000", "64000000010000000200", // lengths

@@ -162,6 +162,10 @@ var golden = []struct {
 	{"group_shield_set-by-2026-11-23", &Event{At: 42, Body: &Event_GroupShieldSet{GroupShieldSet: &GroupShieldSet{
 		Conversation: group(12), User: 7, Shielded: true, By: "key:k1",
 	}}}},
+	{"device_class_kicked-also-2026-11-23", &Event{At: 13, Body: &Event_DeviceClassKicked{DeviceClassKicked: &DeviceClassKicked{
+		User: 7, DeviceClass: DeviceClass_DEVICE_CLASS_DESKTOP, Reason: EndReason_END_REASON_KICKED, BySession: id(5),
+		Also: []DeviceClass{DeviceClass_DEVICE_CLASS_WEB, DeviceClass_DEVICE_CLASS_MOBILE},
+	}}}},
 }
 
 func id(n byte) []byte { return bytes.Repeat([]byte{n}, 16) }

@@ -1798,7 +1798,7 @@ func (x *SessionOver) GetBySession() []byte {
 	return nil
 }
 
-// UserStatus is a user's first desktop session or the end of the last one.
+// UserStatus is a user's first desktop or web session, or the end of the last of both.
 type UserStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`
@@ -1851,7 +1851,7 @@ func (x *UserStatus) GetOnline() bool {
 	return false
 }
 
-// DesktopStatus goes to the user's mobile sessions.
+// DesktopStatus is UserStatus for the user's own mobile sessions.
 type DesktopStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	User          uint32                 `protobuf:"varint,1,opt,name=user,proto3" json:"user,omitempty"`

@@ -3300,10 +3300,12 @@ func (x *Statuses) GetUsers() []uint32 {
 	return nil
 }
 
+// StatusesAnswer has its lists in the order asked.
 type StatusesAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	DesktopOnline []bool                 `protobuf:"varint,1,rep,packed,name=desktop_online,json=desktopOnline,proto3" json:"desktop_online,omitempty"`
-	AnyOnline     []bool                 `protobuf:"varint,2,rep,packed,name=any_online,json=anyOnline,proto3" json:"any_online,omitempty"`
+	DesktopOnline []bool                 `protobuf:"varint,1,rep,packed,name=desktop_online,json=desktopOnline,proto3" json:"desktop_online,omitempty"` // has a desktop session
+	AnyOnline     []bool                 `protobuf:"varint,2,rep,packed,name=any_online,json=anyOnline,proto3" json:"any_online,omitempty"`             // has a session of any class
+	Online        []bool                 `protobuf:"varint,3,rep,packed,name=online,proto3" json:"online,omitempty"`                                    // is online to others: has a desktop or a web session
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3348,6 +3350,13 @@ func (x *StatusesAnswer) GetDesktopOnline() []bool {
 func (x *StatusesAnswer) GetAnyOnline() []bool {
 	if x != nil {
 		return x.AnyOnline
+	}
+	return nil
+}
+
+func (x *StatusesAnswer) GetOnline() []bool {
+	if x != nil {
+		return x.Online
 	}
 	return nil
 }
@@ -3831,7 +3840,7 @@ func (*PresenceTotals) Descriptor() ([]byte, []int) {
 type PresenceTotalsAnswer struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	Sessions           uint32                 `protobuf:"varint,1,opt,name=sessions,proto3" json:"sessions,omitempty"`
-	DesktopOnlineUsers uint32                 `protobuf:"varint,2,opt,name=desktop_online_users,json=desktopOnlineUsers,proto3" json:"desktop_online_users,omitempty"`
+	DesktopOnlineUsers uint32                 `protobuf:"varint,2,opt,name=desktop_online_users,json=desktopOnlineUsers,proto3" json:"desktop_online_users,omitempty"` // with a desktop or a web session
 	Lives              uint32                 `protobuf:"varint,3,opt,name=lives,proto3" json:"lives,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -6284,11 +6293,12 @@ const file_schema_query_query_proto_rawDesc = "" +
 	"\vdepartments\x18\x03 \x01(\bR\vdepartments\x12\x18\n" +
 	"\afriends\x18\x04 \x01(\bR\afriends\" \n" +
 	"\bStatuses\x12\x14\n" +
-	"\x05users\x18\x01 \x03(\rR\x05users\"V\n" +
+	"\x05users\x18\x01 \x03(\rR\x05users\"n\n" +
 	"\x0eStatusesAnswer\x12%\n" +
 	"\x0edesktop_online\x18\x01 \x03(\bR\rdesktopOnline\x12\x1d\n" +
 	"\n" +
-	"any_online\x18\x02 \x03(\bR\tanyOnline\";\n" +
+	"any_online\x18\x02 \x03(\bR\tanyOnline\x12\x16\n" +
+	"\x06online\x18\x03 \x03(\bR\x06online\";\n" +
 	"\vSessionLive\x12\x18\n" +
 	"\asession\x18\x01 \x01(\fR\asession\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\rR\x04user\"'\n" +

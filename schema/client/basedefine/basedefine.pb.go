@@ -505,6 +505,8 @@ const (
 	ClientType_CLIENT_TYPE_IOS ClientType = 17
 	// Mobile class.
 	ClientType_CLIENT_TYPE_ANDROID ClientType = 18
+	// A browser. Without bit 0x10, so that clients of old take it for one of the PC class.
+	ClientType_CLIENT_TYPE_WEB ClientType = 33
 )
 
 // Enum value maps for ClientType.
@@ -514,12 +516,14 @@ var (
 		2:  "CLIENT_TYPE_MAC",
 		17: "CLIENT_TYPE_IOS",
 		18: "CLIENT_TYPE_ANDROID",
+		33: "CLIENT_TYPE_WEB",
 	}
 	ClientType_value = map[string]int32{
 		"CLIENT_TYPE_WINDOWS": 1,
 		"CLIENT_TYPE_MAC":     2,
 		"CLIENT_TYPE_IOS":     17,
 		"CLIENT_TYPE_ANDROID": 18,
+		"CLIENT_TYPE_WEB":     33,
 	}
 )
 
@@ -3178,13 +3182,14 @@ const file_schema_client_basedefine_basedefine_proto_rawDesc = "" +
 	"\x14MSG_TYPE_SINGLE_TEXT\x10\x01\x12\x19\n" +
 	"\x15MSG_TYPE_SINGLE_AUDIO\x10\x02\x12\x17\n" +
 	"\x13MSG_TYPE_GROUP_TEXT\x10\x11\x12\x18\n" +
-	"\x14MSG_TYPE_GROUP_AUDIO\x10\x12*h\n" +
+	"\x14MSG_TYPE_GROUP_AUDIO\x10\x12*}\n" +
 	"\n" +
 	"ClientType\x12\x17\n" +
 	"\x13CLIENT_TYPE_WINDOWS\x10\x01\x12\x13\n" +
 	"\x0fCLIENT_TYPE_MAC\x10\x02\x12\x13\n" +
 	"\x0fCLIENT_TYPE_IOS\x10\x11\x12\x17\n" +
-	"\x13CLIENT_TYPE_ANDROID\x10\x12*6\n" +
+	"\x13CLIENT_TYPE_ANDROID\x10\x12\x12\x13\n" +
+	"\x0fCLIENT_TYPE_WEB\x10!*6\n" +
 	"\tGroupType\x12\x15\n" +
 	"\x11GROUP_TYPE_NORMAL\x10\x01\x12\x12\n" +
 	"\x0eGROUP_TYPE_TMP\x10\x02*G\n" +

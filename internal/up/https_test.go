@@ -1,0 +1,127 @@
+package up_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"godwit/internal/admin"
+	"godwit/internal/datadir"
+	"godwit/internal/password"
+	"godwit/internal/ttclient"
+	"godwit/internal/up"
+	imbase "godwit/schema/client/basedefine"
+	imextension "godwit/schema/client/extension"
+)
+
+// certificate writes a certificate for this machine and its key, and gives who trusts it.
+func certificate(t *testing.T) (cert, key string, trust *tls.Config) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, b []byte) string {
+		name = filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	pool := x509.NewCertPool()
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.AddCert(parsed)
+	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", private), &tls.Config{RootCAs: pool}
+}
+
+// One process serves browsers over TLS as it does in the open: the page, and the session that it opens.
+func TestBrowsersComeByHTTPS(t *testing.T) {
+	cert, key, trust := certificate(t)
+	dir := t.TempDir()
+	var logged strings.Builder
+	lines, stop := start(t, dir, func(c *up.Config) {
+		c.HTTPS, c.TLSCert, c.TLSKey = "127.0.0.1:0", cert, key
+		c.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	})
+	at := reached(t, lines, "https")
+	browser := &http.Client{Transport: &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true}}
+	defer browser.CloseIdleConnections()
+	for path, want := range map[string]string{"/": "<html", "/client.json": `"ws":"/ws"`, "/msg_server": `"msfsPrior": "https://` + at + `/"`} {
+		resp, err := browser.Get("https://" + at + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), want) || resp.ProtoMajor != 1 {
+			t.Errorf("%s answers %s %d, %v: %.200s", path, resp.Proto, resp.StatusCode, err, body)
+		}
+	}
+	// One who speaks something else is nothing to tell an operator.
+	if conn, err := net.Dial("tcp", at); err == nil {
+		io.WriteString(conn, "GET / HTTP/1.1\r\n\r\n")
+		io.Copy(io.Discard, conn)
+		conn.Close()
+	}
+
+	where, token, err := datadir.FindAdmin(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator := admin.NewClient(where, token)
+	if _, err := operator.Add(t.Context(), admin.NewPerson{Name: "ann", Password: "secret"}); err != nil {
+		t.Fatal(err)
+	}
+	ann, err := ttclient.Login(t.Context(), ttclient.Options{Addr: "wss://" + at + "/ws", TLS: trust, JSON: true, Name: "ann", Password: password.MD5Hex("secret"),
+		Device: imbase.ClientType_CLIENT_TYPE_WEB, Features: uint32(imextension.Feature_FEATURE_NOTICES)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := operator.Status(t.Context()); err != nil || st.DesktopOnline != 1 {
+		t.Errorf("%d people are online, %v", st.DesktopOnline, err)
+	}
+	ann.Close()
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(logged.String(), "handshake") {
+		t.Error(logged.String())
+	}
+}
+
+func TestACertificateThatCannotBeUsedIsToldBeforeTheLogIsTouched(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	err := up.Run(t.Context(), up.Config{DataDir: dir, Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", Admin: "127.0.0.1:0", TLSCert: "none.pem", TLSKey: "none.pem"})
+	if err == nil || !strings.Contains(err.Error(), `--tls-cert is "none.pem"`) {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "nats")); err == nil {
+		t.Error("the log was opened")
+	}
+}
