@@ -373,7 +373,8 @@ func gone(h nats.Header) bool {
 }
 
 // Make makes a stream that is missing, as the one that s describes. A stream of the log is made
-// open: Open refuses it until Seal.
+// open: Open refuses it until Seal. Where a cluster has no place for it, it tries until ctx ends
+// or for half a minute.
 func (r *Raw) Make(ctx context.Context, s RawStream) error {
 	var cfg jetstream.StreamConfig
 	if s.Kind == LogStream {
@@ -389,19 +390,35 @@ func (r *Raw) Make(ctx context.Context, s RawStream) error {
 		}
 		cfg.Name, cfg.Replicas = s.Name, r.b.cfg.Replicas
 	}
-	if _, err := r.b.js.CreateStream(ctx, cfg); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		return fmt.Errorf("bus: create %s: %w", s.Name, err)
-	}
-	if s.Kind != LogStream {
-		return nil
-	}
-	st, err := r.b.js.Stream(ctx, s.Name)
-	if err != nil {
-		return fmt.Errorf("bus: stream %s: %w", s.Name, err)
+	st, err := r.create(ctx, cfg)
+	if err != nil || s.Kind != LogStream {
+		return err
 	}
 	have := st.CachedInfo().Config
 	have.DenyDelete, have.DenyPurge = false, false
 	return differences(have, cfg)
+}
+
+// create gives the stream, which is made where it is missing. A server that is just away, or not
+// heard yet by the one that places streams, is waited for.
+func (r *Raw) create(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	for began := time.Now(); ; {
+		st, err := r.b.js.CreateStream(ctx, cfg)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			st, err = r.b.js.Stream(ctx, cfg.Name)
+		}
+		if err == nil {
+			return st, nil
+		}
+		err = fmt.Errorf("bus: create %s: %w", cfg.Name, err)
+		if !passing(err) || time.Since(began) > makePatience {
+			return nil, err
+		}
+		r.b.log.Warn("a stream can't be made yet", "stream", cfg.Name, "err", err)
+		if serr := sleep(ctx, 250*time.Millisecond); serr != nil {
+			return nil, errors.Join(err, serr)
+		}
+	}
 }
 
 func streamNamed(name string) (event.Stream, error) {
@@ -519,6 +536,8 @@ const (
 	copyAckTimeout = 30 * time.Second
 	// appendPatience is how long nothing may be stored before Append gives up.
 	appendPatience = 2 * time.Minute
+	// makePatience is how long a cluster may have no place for a stream before Make gives up.
+	makePatience = 30 * time.Second
 )
 
 // ErrOtherWriter says that somebody else writes to a stream that is being copied to.

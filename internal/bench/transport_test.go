@@ -24,6 +24,7 @@ import (
 func overWebSocket(t *testing.T, server string, by Transport) string {
 	t.Helper()
 	var ended sync.WaitGroup
+	ended.Add(1) // the server itself: an upgrade may otherwise begin to count while the end waits
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, _, _, err := ws.UpgradeHTTP(r, w)
 		if err != nil || r.URL.Path != "/ws" {
@@ -88,6 +89,7 @@ func overWebSocket(t *testing.T, server string, by Transport) string {
 	t.Cleanup(func() {
 		s.CloseClientConnections()
 		s.Close()
+		ended.Done()
 		ended.Wait()
 	})
 	return strings.TrimPrefix(s.URL, "http://")
