@@ -1,16 +1,8 @@
 package bus_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -21,6 +13,7 @@ import (
 
 	"godwit/bus"
 	"godwit/bus/bustest"
+	"godwit/internal/certtest"
 	"godwit/schema/event"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -217,23 +210,12 @@ func file(t *testing.T) string {
 }
 
 func TestAnExternalServerWithTLSAndPassword(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ca, key := certtest.Write(t, t.TempDir(), "test", certtest.Ends)
+	pair, err := tls.LoadX509KeyPair(ca, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tpl, tpl, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	url := bustest.Server(t, bustest.TLS(tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}),
+	url := bustest.Server(t, bustest.TLS(pair),
 		func(o *server.Options) { o.Username, o.Password = "godwit", "secret" })
 	cfg := bus.Config{URL: url, User: "godwit", Password: "secret", CAFile: ca}
 	b, err := bus.Open(t.Context(), cfg)

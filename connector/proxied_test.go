@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"godwit/internal/certtest"
 	"godwit/schema/client"
 )
 
@@ -61,7 +62,7 @@ func (l *logged) text() string {
 
 func startBehind(t *testing.T, trusted ...string) (*running, *logged) {
 	log := &logged{}
-	cert, key := certificate(t, t.TempDir(), "a")
+	cert, key := certtest.Write(t, t.TempDir(), "a", certtest.Ends)
 	return start(t, func(c *Config) {
 		c.TLSListen, c.TLSCert, c.TLSKey = "127.0.0.1:0", cert, key
 		c.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -3,24 +3,16 @@ package connector
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -30,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
+	"godwit/internal/certtest"
 	"godwit/schema/client"
 	imbase "godwit/schema/client/basedefine"
 	imlogin "godwit/schema/client/login"
@@ -428,34 +421,9 @@ func TestHalfClosedClientIsStillServed(t *testing.T) {
 	r.eventually("the session ends", func() bool { return r.srv.Sessions() == 0 })
 }
 
-// certificate writes a new self-signed certificate to two files.
-func certificate(t testing.TB, dir, name string) (cert, key string) {
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &k.PublicKey, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: b}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
-}
-
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
-	cert, key := certificate(t, dir, "first")
+	cert, key := certtest.Write(t, dir, "first", certtest.Ends)
 	r := start(t, func(c *Config) { c.TLSListen, c.TLSCert, c.TLSKey = "127.0.0.1:0", cert, key })
 	dial := func() (*dialled, string) {
 		c, err := tls.Dial("tcp", r.srv.TLSAddr().String(), &tls.Config{InsecureSkipVerify: true})
@@ -481,7 +449,7 @@ func TestTLS(t *testing.T) {
 		t.Error("the message arrived changed")
 	}
 
-	certificate(t, dir, "second")
+	certtest.Write(t, dir, "second", certtest.Ends)
 	r.eventually("the new certificate is served", func() bool { _, name := dial(); return name == "second" })
 	os.WriteFile(key, []byte("half a fi"), 0o600)
 	if _, name := dial(); name != "second" {
@@ -499,7 +467,7 @@ func TestTLS(t *testing.T) {
 }
 
 func TestTLSPortBoundsThoseWhoSayNothing(t *testing.T) {
-	cert, key := certificate(t, t.TempDir(), "x")
+	cert, key := certtest.Write(t, t.TempDir(), "x", certtest.Ends)
 	r := start(t, func(c *Config) {
 		c.TLSListen, c.TLSCert, c.TLSKey = "127.0.0.1:0", cert, key
 		c.Limits.LoginWait = time.Second

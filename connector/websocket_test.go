@@ -29,6 +29,7 @@ import (
 	"godwit/connector/delivery"
 	"godwit/connector/reactor"
 	"godwit/connector/ws"
+	"godwit/internal/certtest"
 	"godwit/schema/client"
 	imbase "godwit/schema/client/basedefine"
 	imlogin "godwit/schema/client/login"
@@ -370,7 +371,7 @@ func TestWebSocketWithoutWaitingForTheUpgrade(t *testing.T) {
 
 func TestWebSocketOverTLS(t *testing.T) {
 	r := start(t)
-	cert, key := certificate(t, t.TempDir(), "x")
+	cert, key := certtest.Write(t, t.TempDir(), "x", certtest.Ends)
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		t.Fatal(err)

@@ -1,20 +1,12 @@
 package conformance
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	ct "godwit/connector/connectortest"
+	"godwit/internal/certtest"
 	"godwit/internal/up"
 )
 
@@ -189,12 +181,12 @@ func TestRestart(t *testing.T) {
 // TestTLS: the same sessions.
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	cert, key, pool := certificate(t)
+	cert, key := certtest.Write(t, t.TempDir(), "test", certtest.Ends)
 	s := other(t, func(c *up.Config) { c.TLSListen, c.TLSCert, c.TLSKey = "127.0.0.1:0", cert, key })
 	a, b := s.person(t), s.person(t)
 	secure := func(p person, kind uint32) *device {
 		t.Helper()
-		dialer := tls.Dialer{Config: &tls.Config{RootCAs: pool, ServerName: "localhost"}}
+		dialer := tls.Dialer{Config: certtest.Trust(t, cert)}
 		conn, err := dialer.DialContext(t.Context(), "tcp", s.tls)
 		if err != nil {
 			t.Fatal(err)
@@ -217,37 +209,4 @@ func TestTLS(t *testing.T) {
 	d.refused(1, 6, wrongText)
 	older.Logout()
 	newer.Logout()
-}
-
-// certificate is one for localhost that signs itself.
-func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now()
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &k.PublicKey, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool = x509.NewCertPool()
-	dir := t.TempDir()
-	write := func(name, kind string, der []byte) string {
-		b := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
-		if kind == "CERTIFICATE" {
-			pool.AppendCertsFromPEM(b)
-		}
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", private), pool
 }

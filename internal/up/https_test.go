@@ -1,24 +1,17 @@
 package up_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"godwit/internal/admin"
+	"godwit/internal/certtest"
 	"godwit/internal/datadir"
 	"godwit/internal/password"
 	"godwit/internal/ttclient"
@@ -27,42 +20,10 @@ import (
 	imextension "godwit/schema/client/extension"
 )
 
-// certificate writes a certificate for this machine and its key, and gives who trusts it.
-func certificate(t *testing.T) (cert, key string, trust *tls.Config) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(name, kind string, b []byte) string {
-		name = filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return name
-	}
-	pool := x509.NewCertPool()
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool.AddCert(parsed)
-	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", private), &tls.Config{RootCAs: pool}
-}
-
 // One process serves browsers over TLS as it does in the open: the page, and the session that it opens.
 func TestBrowsersComeByHTTPS(t *testing.T) {
-	cert, key, trust := certificate(t)
+	cert, key := certtest.Write(t, t.TempDir(), "test", certtest.Ends)
+	trust := certtest.Trust(t, cert)
 	dir := t.TempDir()
 	var logged strings.Builder
 	lines, stop := start(t, dir, func(c *up.Config) {
