@@ -12,9 +12,9 @@ func TestTerminalsInAGroup(t *testing.T) {
 	t.Parallel()
 	srv := start(t, t.TempDir())
 	srv.register(t, 3)
-	ann := chat(t, srv.clients, "u1", "windows")
-	bob := chat(t, srv.clients, "u2", "windows")
-	cyd := chat(t, srv.clients, "u3", "android")
+	ann := chat(t, srv.Clients, "u1", "windows")
+	bob := chat(t, srv.Clients, "u2", "windows")
+	cyd := chat(t, srv.Clients, "u3", "android")
 
 	made := strings.Fields(ann.do("group lunch u2", "group #"))
 	group := made[1]

@@ -71,7 +71,7 @@ func (s *server) until(t *testing.T, status int) (text string) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("/readyz is %d %s, waited for %d\n%s", got, text, status, s.out.Tail())
+			t.Fatalf("/readyz is %d %s, waited for %d\n%s", got, text, status, s.Out.Tail())
 		}
 	}
 }
@@ -83,7 +83,7 @@ func starved(t *testing.T, disk string, s *server, leave uint64, words ...string
 	t.Helper()
 	w := e2etest.NewWorld(t, random(t).Uint64())
 	w.Populate(s.register(t, 2), 32)
-	w.Each(func(p *e2etest.Person) error { return p.Connect(s.clients) })
+	w.Each(func(p *e2etest.Person) error { return p.Connect(s.Clients) })
 	w.Each(func(p *e2etest.Person) error { return p.Sync(true) })
 	w.Each(func(p *e2etest.Person) error { return p.TalkOn() })
 	w.Await(50, s)
@@ -91,7 +91,7 @@ func starved(t *testing.T, disk string, s *server, leave uint64, words ...string
 	ballast := fill(t, disk, leave)
 	reason := s.until(t, http.StatusServiceUnavailable)
 	t.Logf("not ready: %s", strings.TrimSpace(reason))
-	if _, err := s.out.Find(words...); err != nil {
+	if _, err := s.Out.Find(words...); err != nil {
 		t.Error(err)
 	}
 	// What was on its way when the disk filled may still be told; after that, nothing.
@@ -128,7 +128,7 @@ func revive(t *testing.T, w *e2etest.World, s *server) {
 		select {
 		case <-p.Session.Done:
 			p.Leave()
-			if err := errors.Join(p.Connect(s.clients), p.Sync(false), p.TalkOn()); err != nil {
+			if err := errors.Join(p.Connect(s.Clients), p.Sync(false), p.TalkOn()); err != nil {
 				t.Fatal(err)
 			}
 		default:
@@ -164,13 +164,13 @@ func TestDiskFullThenKilled(t *testing.T) {
 	s := start(t, data, "--min-free", "1")
 	w := e2etest.NewWorld(t, random(t).Uint64())
 	w.Populate(s.register(t, 2), 32)
-	w.Each(func(p *e2etest.Person) error { return p.Connect(s.clients) })
+	w.Each(func(p *e2etest.Person) error { return p.Connect(s.Clients) })
 	w.Each(func(p *e2etest.Person) error { return p.Sync(true) })
 	w.Each(func(p *e2etest.Person) error { return p.TalkOn() })
 	w.Await(50, s)
 	ballast := fill(t, disk, 0)
 	s.until(t, http.StatusServiceUnavailable)
-	s.kill()
+	s.Kill()
 	for _, p := range w.People {
 		p.Leave()
 	}
@@ -180,7 +180,7 @@ func TestDiskFullThenKilled(t *testing.T) {
 	}
 
 	s = start(t, data, "--min-free", "1")
-	w.Each(func(p *e2etest.Person) error { return p.Connect(s.clients) })
+	w.Each(func(p *e2etest.Person) error { return p.Connect(s.Clients) })
 	w.Each(func(p *e2etest.Person) error { return p.Sync(true) })
 	w.Each(func(p *e2etest.Person) error { return p.TalkOn() })
 	w.Await(50, s)
@@ -207,17 +207,17 @@ func TestReadOnlyDataDir(t *testing.T) {
 	}
 	s = launch(t, nil, data)
 	select {
-	case <-s.gone:
+	case <-s.Gone:
 	case <-time.After(e2etest.Patience):
-		t.Fatalf("still there after %v on a read-only directory:\n%s", e2etest.Patience, s.out.Tail())
+		t.Fatalf("still there after %v on a read-only directory:\n%s", e2etest.Patience, s.Out.Tail())
 	}
-	if s.err == nil {
+	if s.Err == nil {
 		t.Error("ended without an error on a read-only directory")
 	}
-	if s.out.Count("ready", "clients=") > 0 {
+	if s.Out.Count("ready", "clients=") > 0 {
 		t.Error("said it was ready on a read-only directory")
 	}
-	if s.out.Count("read-only") == 0 || s.out.Count(data) == 0 {
-		t.Errorf("the error does not name the directory and what is wrong with it:\n%s", s.out.Tail())
+	if s.Out.Count("read-only") == 0 || s.Out.Count(data) == 0 {
+		t.Errorf("the error does not name the directory and what is wrong with it:\n%s", s.Out.Tail())
 	}
 }

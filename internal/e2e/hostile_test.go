@@ -28,7 +28,7 @@ func talking(t *testing.T, s *server) *pair {
 	t.Helper()
 	w := e2etest.NewWorld(t, random(t).Uint64())
 	w.Populate(s.register(t, 4)[:2], 4)
-	w.Each(func(p *e2etest.Person) error { return p.Connect(s.clients) })
+	w.Each(func(p *e2etest.Person) error { return p.Connect(s.Clients) })
 	w.Each(func(p *e2etest.Person) error { return p.Sync(true) })
 	w.Each(func(p *e2etest.Person) error { return p.TalkOn() })
 	w.Await(10, s)
@@ -69,7 +69,7 @@ func TestHostileClients(t *testing.T) {
 			all.Go(func() {
 				slots <- struct{}{}
 				defer func() { <-slots }()
-				if err := malformed(s.clients, i, c); err != nil {
+				if err := malformed(s.Clients, i, c); err != nil {
 					t.Errorf("%s: %v", c.Name, err)
 				}
 			})
@@ -84,7 +84,7 @@ func TestHostileClients(t *testing.T) {
 		s := start(t, t.TempDir(), "--durability", "os")
 		p := talking(t, s)
 		for command, body := range pdutest.Requests {
-			if err := refusedBeforeLogin(s.clients, command, body); err != nil {
+			if err := refusedBeforeLogin(s.Clients, command, body); err != nil {
 				t.Errorf("command %#04x before login: %v", command, err)
 			}
 		}
@@ -241,7 +241,7 @@ func refusedBeforeLogin(addr string, command uint16, body []byte) error {
 // neverReads has a logged-in client ask for more than it takes.
 func neverReads(t *testing.T, s *server) {
 	t.Helper()
-	c, err := e2etest.Dial(s.clients)
+	c, err := e2etest.Dial(s.Clients)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func neverReads(t *testing.T, s *server) {
 		t.Fatal(err)
 	}
 	// Some history that is worth asking for.
-	writer, err := e2etest.Open(s.clients, e2etest.Name(3), e2etest.DeviceWindows, func(e2etest.Packet) {})
+	writer, err := e2etest.Open(s.Clients, e2etest.Name(3), e2etest.DeviceWindows, func(e2etest.Packet) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func neverReads(t *testing.T, s *server) {
 func flood(t *testing.T, s *server) {
 	t.Helper()
 	acks := make(chan uint32, 1<<16)
-	a, err := e2etest.Open(s.clients, e2etest.Name(2), e2etest.DeviceWindows, func(p e2etest.Packet) {
+	a, err := e2etest.Open(s.Clients, e2etest.Name(2), e2etest.DeviceWindows, func(p e2etest.Packet) {
 		if p.Command == e2etest.CmdAck {
 			acks <- p.Body.Num(3)
 		}
@@ -291,7 +291,7 @@ func flood(t *testing.T, s *server) {
 		t.Fatal(err)
 	}
 	defer a.End()
-	b, err := e2etest.Open(s.clients, e2etest.Name(3), e2etest.DeviceWindows, func(e2etest.Packet) {})
+	b, err := e2etest.Open(s.Clients, e2etest.Name(3), e2etest.DeviceWindows, func(e2etest.Packet) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +354,7 @@ func silent(t *testing.T, p *pair) {
 		all.Go(func() {
 			var d net.Dialer
 			for range next {
-				c, err := d.DialContext(ctx, "tcp", p.s.clients)
+				c, err := d.DialContext(ctx, "tcp", p.s.Clients)
 				if err != nil {
 					t.Errorf("connection %d: %v", open.Load(), err)
 					return
@@ -408,7 +408,7 @@ func silent(t *testing.T, p *pair) {
 // memberFiles is how many files the process has open.
 func memberFiles(t *testing.T, s *server) int {
 	t.Helper()
-	d, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+	d, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,15 +25,15 @@ func TestKillNineWithGroups(t *testing.T) {
 	rnd := random(t)
 	c := newCompany(t, rnd.Uint64())
 	for i, id := range ids {
-		c.add(id, e2etest.Name(i), e2etest.DeviceWindows, s.clients)
+		c.add(id, e2etest.Name(i), e2etest.DeviceWindows, s.Clients)
 		if i%2 == 0 {
-			c.add(id, e2etest.Name(i), e2etest.DeviceAndroid, s.clients)
+			c.add(id, e2etest.Name(i), e2etest.DeviceAndroid, s.Clients)
 		}
 	}
 	var fixed struct {
 		Number uint32 `json:"number"`
 	}
-	if err := s.admin(t).Call(t.Context(), http.MethodPost, "/groups", map[string]any{
+	if err := s.Admin(t).Call(t.Context(), http.MethodPost, "/groups", map[string]any{
 		"name": "fixed", "type": "normal", "creator": ids[0], "members": ids[:4]}, &fixed); err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestKillNineWithGroups(t *testing.T) {
 		c.act(5*time.Millisecond, func() {
 			time.Sleep(*flagDuration/4 + time.Duration(rnd.Int64N(int64(*flagDuration/4))))
 			// Killed while they go on; what they have sent by then may be lost or not.
-			s.kill()
+			s.Kill()
 			inFlight += c.inFlight()
 		})
 		for _, d := range c.devices {
@@ -62,7 +62,7 @@ func TestKillNineWithGroups(t *testing.T) {
 		}
 		s = start(t, data, flags...)
 		for _, d := range c.devices {
-			d.at = s.clients
+			d.at = s.Clients
 		}
 		c.quiet()
 	}

@@ -29,7 +29,7 @@ func TestKillNine(t *testing.T) {
 			if round > 0 {
 				s = start(t, data, "--durability", durability)
 			}
-			w.Each(func(p *e2etest.Person) error { return p.Connect(s.clients) })
+			w.Each(func(p *e2etest.Person) error { return p.Connect(s.Clients) })
 			w.Each(func(p *e2etest.Person) error { return p.Sync(true) })
 			w.Each(func(p *e2etest.Person) error { return p.TalkOn() })
 			w.Await(50+rnd.IntN(400), s)
@@ -37,13 +37,13 @@ func TestKillNine(t *testing.T) {
 			// One client comes back while the others go on.
 			p := e2etest.AnyOf(rnd, w.People)
 			p.Leave()
-			if err := errors.Join(p.Connect(s.clients), p.Sync(false), p.TalkOn()); err != nil {
+			if err := errors.Join(p.Connect(s.Clients), p.Sync(false), p.TalkOn()); err != nil {
 				t.Fatal(err)
 			}
 			w.Await(50+rnd.IntN(200), s)
 
 			inFlight += w.InFlight()
-			s.kill()
+			s.Kill()
 			for _, p := range w.People {
 				p.Leave()
 			}
@@ -60,7 +60,7 @@ func TestKillNine(t *testing.T) {
 		}
 
 		s = start(t, data, "--durability", durability)
-		w.Each(func(p *e2etest.Person) error { return p.Connect(s.clients) })
+		w.Each(func(p *e2etest.Person) error { return p.Connect(s.Clients) })
 		w.Each(func(p *e2etest.Person) error { return p.Sync(true) })
 		w.Each(func(p *e2etest.Person) error { return p.TalkOn() })
 		w.Await(100, s)

@@ -28,7 +28,7 @@ import (
 // metric reads a counter or gauge of the process, summed over its labels.
 func (s *server) metric(t *testing.T, name string) (sum float64) {
 	t.Helper()
-	resp, err := http.Get("http://" + s.adm + "/metrics")
+	resp, err := http.Get("http://" + s.AdminAddr + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestGroupOfTenThousand(t *testing.T) {
 	const people, there, deaf = 10_000, 320, 160
 	s := start(t, t.TempDir())
 	ids := s.register(t, people)
-	all := listenAll(t, s.clients, there)
+	all := listenAll(t, s.Clients, there)
 	ann := all[0]
 	made := new(imgroup.IMGroupCreateRsp)
 	ann.Request(t, client.CmdGroupCreateReq, &imgroup.IMGroupCreateReq{UserId: &ann.User, GroupType: imbase.GroupType_GROUP_TYPE_TMP.Enum(),
@@ -178,7 +178,7 @@ func TestGroupOfTenThousand(t *testing.T) {
 
 	// Others are there who never read what they are sent, while members change.
 	for i := range deaf {
-		c, err := e2etest.Dial(s.clients)
+		c, err := e2etest.Dial(s.Clients)
 		if err != nil {
 			t.Fatal(err)
 		}

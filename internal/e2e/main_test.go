@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	_ "godwit/internal/cli"
+	"godwit/internal/e2e/e2etest"
 )
 
 var (
@@ -44,14 +44,11 @@ func run(m *testing.M) int {
 // build makes the program, once for all tests that run it.
 var build = sync.OnceValues(func() (string, error) {
 	program := filepath.Join(workDir, "godwit")
-	args := []string{"build", "-o", program}
+	var flags []string
 	if *flagRaceChild {
-		args = append(args, "-race")
+		flags = append(flags, "-race")
 	}
-	if out, err := exec.Command("go", append(args, "godwit")...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build of the program: %w\n%s", err, out)
-	}
-	return program, nil
+	return program, e2etest.Build(program, flags...)
 })
 
 // program is the path of the godwit that this run built.

@@ -74,7 +74,7 @@ func TestMovedIn(t *testing.T) {
 	login := func(name, password string, pushed chan<- *immessage.IMMsgData) (*ttclient.Client, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), e2etest.Patience)
 		defer cancel()
-		return ttclient.Login(ctx, ttclient.Options{Addr: s.clients, Name: name, Password: password, Push: func(_ uint16, m proto.Message) {
+		return ttclient.Login(ctx, ttclient.Options{Addr: s.Clients, Name: name, Password: password, Push: func(_ uint16, m proto.Message) {
 			if m, ok := m.(*immessage.IMMsgData); ok && pushed != nil {
 				pushed <- m
 			}
@@ -157,7 +157,7 @@ func TestMovedIn(t *testing.T) {
 		t.Fatalf("a new group has the number %d (%v), should be above 507", made, err)
 	}
 	goesOn(ttclient.Conversation{ID: made, Group: true}, "hungry?", 1)
-	err = s.admin(t).Import(t.Context(), []admin.NewPerson{{Name: "dan", Password: "x"}}, func(p admin.ImportProgress) {
+	err = s.Admin(t).Import(t.Context(), []admin.NewPerson{{Name: "dan", Password: "x"}}, func(p admin.ImportProgress) {
 		for _, r := range p.Refused {
 			t.Errorf("import of %s: %s", r.Name, r.Error)
 		}
@@ -165,7 +165,7 @@ func TestMovedIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for p, err := range s.admin(t).All(t.Context()) {
+	for p, err := range s.Admin(t).All(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}

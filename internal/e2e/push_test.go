@@ -131,7 +131,7 @@ func TestPushesOverKills(t *testing.T) {
 			})
 		}
 		time.Sleep(time.Duration(200+rnd.IntN(600)) * time.Millisecond) // how long is of no matter
-		s.kill()
+		s.Kill()
 		senders.Wait()
 		cancel()
 		mu.Lock()

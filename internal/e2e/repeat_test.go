@@ -37,7 +37,7 @@ func TestRepeatsOverAKill(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), e2etest.Patience)
 		defer cancel()
-		o.Addr, o.Features = s.clients, newFeatures
+		o.Addr, o.Features = s.Clients, newFeatures
 		c, err := ttclient.Login(ctx, o)
 		if err != nil {
 			t.Fatal(err)
@@ -87,7 +87,7 @@ func TestRepeatsOverAKill(t *testing.T) {
 				t.Fatal(c.Err())
 			}
 		}
-		s.kill()
+		s.Kill()
 		sending.Wait()
 		all = append(all, mine...)
 		token, expires := c.ResumeToken()

@@ -33,7 +33,7 @@ func TestLogTailCutOff(t *testing.T) {
 	old := filepath.Join(t.TempDir(), "nats")
 	s := start(t, data)
 	ids := s.register(t, 2)
-	a, b, _ := talkers(t, s.clients, ids)
+	a, b, _ := talkers(t, s.Clients, ids)
 	a.SayAll(t, ids[1], 1, 10)
 	a.End()
 	b.End()
@@ -41,7 +41,7 @@ func TestLogTailCutOff(t *testing.T) {
 	copyTree(t, filepath.Join(data, "nats"), old)
 
 	s = start(t, data)
-	a, b, _ = talkers(t, s.clients, ids)
+	a, b, _ = talkers(t, s.Clients, ids)
 	a.SayAll(t, ids[1], 11, 20)
 	b.Has(t, ids[0], e2etest.Said(1, 20))
 	a.End()
@@ -51,13 +51,13 @@ func TestLogTailCutOff(t *testing.T) {
 
 	s = start(t, data)
 	stream := event.Direct(ids[0], ids[1]).Stream(event.DefaultPartitions)
-	if _, err := s.out.Find("level=ERROR", fmt.Sprintf("timeline-%02d", stream.Partition()), "renewing the epoch"); err != nil {
+	if _, err := s.Out.Find("level=ERROR", fmt.Sprintf("timeline-%02d", stream.Partition()), "renewing the epoch"); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.out.Find("epoch renewed", "stream="+stream.String()); err != nil {
+	if _, err := s.Out.Find("epoch renewed", "stream="+stream.String()); err != nil {
 		t.Error(err)
 	}
-	a, b, got := talkers(t, s.clients, ids)
+	a, b, got := talkers(t, s.Clients, ids)
 	b.Has(t, ids[0], e2etest.Said(1, 10))
 	if id, err := a.Say(ids[1], "anew"); err != nil || id != 11 {
 		t.Fatalf("the message after the loss got id %d: %v", id, err)

@@ -17,19 +17,11 @@ import (
 	"time"
 
 	"godwit/internal/admin"
-	"godwit/internal/datadir"
 	"godwit/internal/e2e/e2etest"
 )
 
 // server is one godwit process over a data directory.
-type server struct {
-	data               string
-	clients, http, adm string
-	out                *e2etest.Output // standard output and error
-	cmd                *exec.Cmd
-	gone               chan struct{} // closed when the process has ended
-	err                error         // how, once gone is closed
-}
+type server struct{ *e2etest.Server }
 
 // start runs `godwit up` over the data directory and waits for its ready line. The
 // process is killed at the end of the test at the latest.
@@ -47,24 +39,8 @@ func start(t *testing.T, data string, flags ...string) *server {
 func tryStart(t *testing.T, wrap []string, data string, flags ...string) (*server, error) {
 	t.Helper()
 	s := launch(t, wrap, data, flags...)
-	line, err := s.out.Find("ready", "clients=")
-	if err != nil {
-		s.kill()
-		return nil, fmt.Errorf("start: %w", err)
-	}
-	for f := range strings.FieldsSeq(line) {
-		switch k, v, _ := strings.Cut(f, "="); k {
-		case "clients":
-			s.clients = v
-		case "http":
-			s.http = v
-		case "admin":
-			s.adm = v
-		}
-	}
-	if s.clients == "" || s.http == "" || s.adm == "" {
-		s.kill()
-		return nil, fmt.Errorf("start: incomplete ready line %q", line)
+	if err := s.Up(); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -72,43 +48,19 @@ func tryStart(t *testing.T, wrap []string, data string, flags ...string) (*serve
 // launch runs `godwit up` and waits for nothing.
 func launch(t *testing.T, wrap []string, data string, flags ...string) *server {
 	t.Helper()
-	args := append(slices.Clone(wrap), program(t), "up", "--data", data,
-		"--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--file-listen", "127.0.0.1:0", "--password-cost", "64,1")
-	args = append(args, flags...)
-	s := &server{data: data, out: e2etest.NewOutput(), gone: make(chan struct{})}
-	s.cmd = exec.Command(args[0], args[1:]...)
-	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
-	// The process must not outlive a test binary that is killed itself. It leads a
-	// group of its own, so that what runs under strace is met as well.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := s.cmd.Start(); err != nil {
+	running, err := e2etest.Launch(append(slices.Clone(wrap), program(t)), data, flags...)
+	if err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		s.err = s.cmd.Wait()
-		s.out.End()
-		close(s.gone)
-	}()
+	s := &server{running}
 	t.Cleanup(func() {
-		s.kill()
-		if s.out.Count(e2etest.DataRace) > 0 {
+		s.Kill()
+		if s.Out.Count(e2etest.DataRace) > 0 {
 			t.Error("the race detector found something in the program")
 		}
-		if t.Failed() {
-			t.Logf("the end of the log of process %d:\n%s", s.cmd.Process.Pid, s.out.Tail())
-		}
+		s.Explain(t)
 	})
 	return s
-}
-
-// kill ends the process as a power button would, and waits for its end.
-func (s *server) kill() {
-	select {
-	case <-s.gone: // by itself; its number may be somebody else's by now
-	default:
-		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-		<-s.gone
-	}
 }
 
 // Over is closed when the process has ended. A nil server, one in this process, never
@@ -117,35 +69,25 @@ func (s *server) Over() <-chan struct{} {
 	if s == nil {
 		return nil
 	}
-	return s.gone
+	return s.Gone
 }
 
 // stop ends the process as an operator would, and demands that it ends well.
 func (s *server) stop(t *testing.T) {
 	t.Helper()
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatalf("stop: %v\n%s", err, s.out.Tail())
+	if err := s.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatalf("stop: %v\n%s", err, s.Out.Tail())
 	}
 	select {
-	case <-s.gone:
+	case <-s.Gone:
 	case <-time.After(e2etest.Patience):
-		_ = s.cmd.Process.Signal(syscall.SIGQUIT) // for the stacks
-		<-s.gone
-		t.Fatalf("did not stop in %v:\n%s", e2etest.Patience, s.out.Tail())
+		_ = s.Cmd.Process.Signal(syscall.SIGQUIT) // for the stacks
+		<-s.Gone
+		t.Fatalf("did not stop in %v:\n%s", e2etest.Patience, s.Out.Tail())
 	}
-	if s.err != nil {
-		t.Fatalf("stop: %v\n%s", s.err, s.out.Tail())
+	if s.Err != nil {
+		t.Fatalf("stop: %v\n%s", s.Err, s.Out.Tail())
 	}
-}
-
-// admin is a client of the process's admin API.
-func (s *server) admin(t *testing.T) *admin.Client {
-	t.Helper()
-	_, token, err := datadir.FindAdmin(s.data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return admin.NewClient(s.adm, token)
 }
 
 // register makes people u1, u2, … with their names as passwords, and returns their
@@ -156,7 +98,7 @@ func (s *server) register(t *testing.T, n int) []uint32 {
 	for i := range people {
 		people[i] = admin.NewPerson{Name: e2etest.Name(i), Password: e2etest.Name(i)}
 	}
-	client := s.admin(t)
+	client := s.Admin(t)
 	err := client.Import(t.Context(), people, func(p admin.ImportProgress) {
 		for _, r := range p.Refused {
 			t.Errorf("import of %s: %s", r.Name, r.Error)
@@ -186,7 +128,7 @@ func (s *server) ready(t *testing.T) (status int, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), e2etest.Patience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.adm+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.AdminAddr+"/readyz", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +147,7 @@ func (s *server) ready(t *testing.T) (status int, text string) {
 // rss is the resident memory of the process in bytes.
 func (s *server) rss(t *testing.T) int {
 	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,7 +113,7 @@ func TestDiskMeansFsync(t *testing.T) {
 				t.Fatal(err)
 			}
 			ids := s.register(t, 2)
-			a, _, got := talkers(t, s.clients, ids)
+			a, _, got := talkers(t, s.Clients, ids)
 			for i := range messages {
 				id, err := a.Say(ids[1], fmt.Sprint("message ", i))
 				if err != nil || id != uint32(i+1) {
@@ -185,7 +185,7 @@ func between(all []call, port string, seq uint16) (arrived, acked int) {
 // nobody.
 func stopTraced(t *testing.T, s *server) {
 	t.Helper()
-	status, err := s.admin(t).Status(t.Context())
+	status, err := s.Admin(t).Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,10 +193,10 @@ func stopTraced(t *testing.T, s *server) {
 		t.Fatal(err)
 	}
 	select {
-	case <-s.gone:
+	case <-s.Gone:
 	case <-time.After(e2etest.Patience):
 		_ = syscall.Kill(status.PID, syscall.SIGKILL)
-		<-s.gone
+		<-s.Gone
 		t.Fatalf("did not stop in %v", e2etest.Patience)
 	}
 }
@@ -211,7 +211,7 @@ func TestKilledBetweenAppendAndFold(t *testing.T) {
 	data := t.TempDir()
 	s := start(t, data)
 	ids := s.register(t, 2)
-	a, _, _ := talkers(t, s.clients, ids)
+	a, _, _ := talkers(t, s.Clients, ids)
 	if id, err := a.Say(ids[1], "before"); err != nil || id != 1 {
 		t.Fatalf("first message got id %d: %v", id, err)
 	}
@@ -226,15 +226,15 @@ func TestKilledBetweenAppendAndFold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _, _ = talkers(t, s.clients, ids)
+	a, _, _ = talkers(t, s.Clients, ids)
 	const text = "stored, not acked"
 	if id, err := a.Say(ids[1], text); err == nil {
 		t.Fatalf("the message was acked with id %d; the server should have been killed before", id)
 	}
-	<-s.gone
+	<-s.Gone
 
 	s = start(t, data)
-	a, b, got := talkers(t, s.clients, ids)
+	a, b, got := talkers(t, s.Clients, ids)
 	have, err := b.Messages(ids[0])
 	if err != nil || len(have) != 2 || have[1] != text {
 		t.Fatalf("history is %q (%v), should end with %q", have, err, text)

@@ -24,7 +24,7 @@ type client struct {
 // web gives somebody a window with the client, not signed in yet.
 func (s *server) web(t *testing.T, me person, v view) *client {
 	t.Helper()
-	c := &client{open(t, me.name, s.http, v), me}
+	c := &client{open(t, me.name, s.HTTP, v), me}
 	c.visit("/")
 	return c
 }
@@ -63,10 +63,20 @@ func (c *client) connection(states ...string) {
 	c.is(fmt.Sprint("the connection ", states), `%s.includes(document.querySelector(".connection")?.dataset.connection)`, states)
 }
 
+// knows waits until somebody is in the directory of the page, which comes after the list.
+func (c *client) knows(p person) {
+	c.t.Helper()
+	c.fill(by("searchbox", "Search"), p.nick)
+	c.see(item(p.key()))
+	c.press(kb.Escape)
+	c.is("an empty search", `document.activeElement.value === ""`)
+}
+
 // converse opens the conversation with somebody or a group, by its name in the search, and demands that it is that one.
 func (c *client) converse(name, key string) {
 	c.t.Helper()
 	c.fill(by("searchbox", "Search"), name)
+	c.see(item(key))
 	c.press(kb.Enter) // the first that is found
 	c.see(by("heading", name).in(fmt.Sprintf(`main[data-conversation="%s"]`, key)))
 	c.see(textbox("Message"))
@@ -149,7 +159,7 @@ func (s *server) windows(t *testing.T, me person, o ttclient.Options) *ttclient.
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), e2etest.Patience)
 	defer cancel()
-	o.Addr, o.Name, o.Password, o.Timeout = s.clients, me.name, password.MD5Hex(me.name), e2etest.Patience
+	o.Addr, o.Name, o.Password, o.Timeout = s.Clients, me.name, password.MD5Hex(me.name), e2etest.Patience
 	c, err := ttclient.Login(ctx, o)
 	if err != nil {
 		t.Fatalf("login of %s: %v", me.name, err)

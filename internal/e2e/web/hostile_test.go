@@ -32,8 +32,8 @@ var hostile = []string{
 func TestHostileText(t *testing.T) {
 	s := together(t)
 	anna := s.person(t, "Anna")
-	mallory := s.account(t, "mallory", `<img src=x onerror="pwned=1">`)
-	right := s.account(t, "right", "שלום <b>עולם</b> ${1}")
+	mallory := s.account(t, anna.name+"-mallory", `<img src=x onerror="pwned=1">`)
+	right := s.account(t, anna.name+"-right", "שלום <b>עולם</b> ${1}")
 	a := s.signedIn(t, anna, desktop)
 	a.tolerate("Failed to load resource", "net::ERR_") // a picture that is not there
 	m := s.windows(t, mallory, ttclient.Options{})
@@ -49,6 +49,8 @@ func TestHostileText(t *testing.T) {
 	}
 	says(t, m, ttclient.Conversation{ID: group, Group: true}, `<script>window.pwned = "group"</script>`)
 	a.unread(mallory.key(), 4)
+	a.unread(right.key(), 1)
+	a.unread("g"+itoa(group), 1) // the list is in its order
 	a.shoot("hostile, list")
 	a.click(item(mallory.key()))
 	for _, text := range hostile[4:] {

@@ -60,7 +60,7 @@ func TestServerIsKilledWhileBothWrite(t *testing.T) {
 		before := stored()
 		if round == 0 {
 			net.setMute(true) // what the server says from here on, acks among it, is lost
-		} else if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil { // messages come as far as its sockets
+		} else if err := s.Cmd.Process.Signal(syscall.SIGSTOP); err != nil { // messages come as far as its sockets
 			t.Fatal(err)
 		}
 		both(fmt.Sprintf("into kill %d,", round+1), 3)
@@ -72,10 +72,10 @@ func TestServerIsKilledWhileBothWrite(t *testing.T) {
 				n := stored()
 				return n >= before+2, fmt.Sprintf("%d of %d", n, before+2)
 			})
-		} else if err := s.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		} else if err := s.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		s.kill()
+		s.Kill()
 		net.setMute(false)
 		a.connection("connecting", "offline")
 		b.connection("connecting", "offline")
@@ -141,7 +141,7 @@ func (p *tab) offline(on bool) {
 func TestOffline(t *testing.T) {
 	s := together(t)
 	anna, bela := s.person(t, "Anna"), s.person(t, "Bela")
-	net := newRelay(t, s.http)
+	net := newRelay(t, s.HTTP)
 	a := net.signedIn(t, anna).with(bela)
 	a.tolerate(away...)
 	b := s.signedIn(t, bela, desktop).with(anna)

@@ -61,10 +61,7 @@ func run(m *testing.M) (code int) {
 // build makes the program, once for all tests.
 var build = sync.OnceValues(func() (string, error) {
 	program := filepath.Join(workDir, "godwit")
-	if out, err := exec.Command("go", "build", "-o", program, "godwit").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build of the program: %w\n%s", err, out)
-	}
-	return program, nil
+	return program, e2etest.Build(program)
 })
 
 // browser is the one Chromium of all tests. Each page has a profile of its own in it.
@@ -89,7 +86,7 @@ func chromium(t *testing.T) context.Context {
 			return
 		}
 		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.DisableGPU,
-			chromedp.UserDataDir(filepath.Join(workDir, "chromium")), chromedp.Flag("lang", "en-GB"),
+			chromedp.UserDataDir(filepath.Join(workDir, "chromium")), chromedp.WSURLReadTimeout(*flagPatience), chromedp.Flag("lang", "en-GB"),
 			chromedp.Flag("enable-precise-memory-info", true), chromedp.Flag("hide-scrollbars", false),
 			chromedp.Flag("blink-settings", "primaryPointerType=4,availablePointerTypes=4,primaryHoverType=2,availableHoverTypes=2")) // there is a mouse
 		if os.Geteuid() == 0 {

@@ -1,6 +1,7 @@
 // What tests ask of a page beyond what the protocol of the browser tells. Evaluated anew each time; keeps nothing.
 ({
-	// point is where to click an element: its centre, once that is in view and nothing lies over it.
+	// point is where to click an element: its centre, once that is in view and nothing lies over it. From then on the element
+	// knows whether a click has reached it, for hit.
 	point(el) {
 		el.scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
 		const r = el.getBoundingClientRect();
@@ -14,7 +15,19 @@
 			return { fault: `is covered by ${hit.outerHTML.slice(0, 120)}` };
 		}
 		if (el.disabled) return { fault: "is disabled" };
+		el.deaf?.abort();
+		el.deaf = new AbortController();
+		el.clicked = false;
+		const own = [el, ...label];
+		addEventListener("click", (e) => { el.clicked ||= own.some((o) => e.composedPath().includes(o)); }, { capture: true, signal: el.deaf.signal });
 		return { x, y };
+	},
+
+	// hit tells whether a click has reached the element: what the page paints anew between press and release hears none.
+	async hit(el) {
+		for (let i = 0; i < 10 && !el.clicked; i++) await new Promise((done) => setTimeout(done, 10));
+		el.deaf.abort();
+		return el.clicked;
 	},
 
 	// seen tells whether an element is there to be seen.

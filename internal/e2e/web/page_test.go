@@ -118,6 +118,7 @@ func (p *tab) look(v view) {
 	}
 	must(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
 		{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
+	eval[bool](p, "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))") // until it is laid out anew
 }
 
 // hear takes what the browser tells of the page.
@@ -490,7 +491,13 @@ func (p *tab) click(w where) {
 		if time.Since(since) < still {
 			return errors.New("does not stand still")
 		}
-		return chromedp.Do(p.ctx, chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, at.X, at.Y), chromedp.MouseClickXY(at.X, at.Y))
+		if err := chromedp.Do(p.ctx, chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, at.X, at.Y), chromedp.MouseClickXY(at.X, at.Y)); err != nil {
+			return err
+		}
+		if hit, err := on[bool](p, el, "kit.hit"); err == nil && !hit { // an error: the click has led to another page
+			return errors.New("was painted anew under the mouse")
+		}
+		return nil
 	})
 }
 
@@ -517,10 +524,16 @@ func (p *tab) fill(w where, text string) {
 	p.t.Helper()
 	p.click(w)
 	p.take(w, "fill", func(el runtime.RemoteObjectID) error {
-		_, err := on[any](p, el, "(e) => { e.focus(); e.select ? e.select() : getSelection().selectAllChildren(e); }")
+		if _, err := on[any](p, el, "(e) => { e.focus(); e.select(); }"); err != nil {
+			return err
+		}
+		p.put(text)
+		has, err := on[string](p, el, "(e) => e.value")
+		if err == nil && has != text {
+			err = fmt.Errorf("has %q", has) // the page took the focus, or painted the field anew
+		}
 		return err
 	})
-	p.put(text)
 }
 
 // put puts a text in at the cursor at once, as a paste of plain text or an input method does.

@@ -83,7 +83,7 @@ func TestPictures(t *testing.T) {
 	save("phone", phone.tab)
 
 	c := s.console(t, view{width: 1200, height: 760})
-	c.signIn(s.token(t))
+	c.signIn(s.Token(t))
 	c.see(by("navigation", "Console"))
 	w := s.windows(t, p.people[3], ttclient.Options{})
 	opened := time.Now()

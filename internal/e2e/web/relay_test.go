@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"godwit/internal/e2e/e2etest"
 )
 
 // relay stands between a browser and a server, as the network does, and can be cut.
@@ -122,5 +124,5 @@ func (r *relay) held(f func()) {
 // signedIn gives somebody a window where he is signed in by way of the relay.
 func (r *relay) signedIn(t *testing.T, me person) *client {
 	t.Helper()
-	return (&server{http: r.addr}).signedIn(t, me, desktop)
+	return (&server{&e2etest.Server{HTTP: r.addr}}).signedIn(t, me, desktop)
 }

@@ -2,27 +2,19 @@ package web
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"godwit/internal/admin"
-	"godwit/internal/datadir"
 	"godwit/internal/e2e/e2etest"
 )
 
 // server is one godwit process over a data directory.
-type server struct {
-	data               string
-	clients, http, adm string
-	out                *e2etest.Output
-	cmd                *exec.Cmd
-	gone               chan struct{} // closed when the process has ended
-}
+type server struct{ *e2etest.Server }
 
 // launch runs `godwit up` and waits for its ready line.
 func launch(data string, flags ...string) (*server, error) {
@@ -30,55 +22,14 @@ func launch(data string, flags ...string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{data: data, out: e2etest.NewOutput(), gone: make(chan struct{})}
-	s.cmd = exec.Command(program, append([]string{"up", "--data", data, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0",
-		"--admin", "127.0.0.1:0", "--file-listen", "127.0.0.1:0", "--password-cost", "64,1"}, flags...)...)
-	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // not to outlive a test binary that is killed
-	if err := s.cmd.Start(); err != nil {
+	s, err := e2etest.Launch([]string{program}, data, flags...)
+	if err != nil {
 		return nil, err
 	}
-	go func() {
-		_ = s.cmd.Wait() // how it ended is in its output
-		s.out.End()
-		close(s.gone)
-	}()
-	line, err := s.out.Find("ready", "clients=")
-	if err != nil {
-		s.kill()
-		return nil, fmt.Errorf("start: %w", err)
+	if err := s.Up(); err != nil {
+		return nil, err
 	}
-	for f := range strings.FieldsSeq(line) {
-		switch k, v, _ := strings.Cut(f, "="); k {
-		case "clients":
-			s.clients = v
-		case "http":
-			s.http = v
-		case "admin":
-			s.adm = v
-		}
-	}
-	return s, nil
-}
-
-// kill ends the process as a power button would, and waits for its end.
-func (s *server) kill() {
-	_ = s.cmd.Process.Kill() // it may have ended
-	<-s.gone
-}
-
-func (s *server) token(t *testing.T) string {
-	t.Helper()
-	_, token, err := datadir.FindAdmin(s.data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
-}
-
-func (s *server) admin(t *testing.T) *admin.Client {
-	t.Helper()
-	return admin.NewClient(s.adm, s.token(t))
+	return &server{s}, nil
 }
 
 // shared is the server of all tests that leave it alive.
@@ -93,7 +44,7 @@ func (x *sharedServer) end() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.s != nil {
-		x.s.kill()
+		x.s.Kill()
 	}
 }
 
@@ -112,8 +63,9 @@ func together(t *testing.T) *server {
 			t.Fatal(err)
 		}
 	}
-	explain(t, shared.s)
-	return shared.s
+	s := shared.s
+	t.Cleanup(func() { s.Explain(t) })
+	return s
 }
 
 // alone is a server of the test's own.
@@ -124,29 +76,22 @@ func alone(t *testing.T, data string, flags ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.kill)
-	explain(t, s)
+	t.Cleanup(s.Kill)
+	t.Cleanup(func() { s.Explain(t) })
 	return s
 }
 
-// explain shows the server's log where the test fails.
-func explain(t *testing.T, s *server) {
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the end of the log of process %d:\n%s", s.cmd.Process.Pid, s.out.Tail())
-		}
-	})
-}
-
-// freePort is a port that nobody listens at, for a server that must come back where it was.
+// freePort is a port that nobody listens at, for a server that must come back where it was. It is none of those that the
+// system gives to whoever connects: one of them could be somebody's while the server is away.
 func freePort(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		at := fmt.Sprint("127.0.0.1:", 20_000+rand.IntN(10_000))
+		if ln, err := net.Listen("tcp", at); err == nil {
+			ln.Close()
+			return at
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // person is an account. The password is the login name.
@@ -170,12 +115,16 @@ func (s *server) person(t *testing.T, name string) person {
 	n := made.n
 	made.n++
 	made.mu.Unlock()
-	return s.account(t, fmt.Sprint(strings.ToLower(name), n), name+" "+surnames[n%len(surnames)])
+	nick := name + " " + surnames[n%len(surnames)]
+	if again := n / len(surnames); again > 0 {
+		nick += fmt.Sprint(" ", again+1)
+	}
+	return s.account(t, fmt.Sprint(strings.ToLower(name), n), nick)
 }
 
 func (s *server) account(t *testing.T, name, nick string) person {
 	t.Helper()
-	p, err := s.admin(t).Add(t.Context(), admin.NewPerson{Name: name, Nick: nick, Password: name})
+	p, err := s.Admin(t).Add(t.Context(), admin.NewPerson{Name: name, Nick: nick, Password: name})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 func TestTwoPeopleTalk(t *testing.T) {
 	s := together(t)
 	anna, bela := s.person(t, "Anna"), s.person(t, "Bela")
-	net := newRelay(t, s.http)
+	net := newRelay(t, s.HTTP)
 	a, b := net.signedIn(t, anna), s.signedIn(t, bela, desktop)
 	a.shoot("list of conversations, none yet")
 	a.with(bela)
@@ -67,23 +67,17 @@ func TestTwoPeopleTalk(t *testing.T) {
 	a.shoot("conversation, both sides")
 	b.shoot("conversation, the other side")
 	a.do(m, "Recall")
-	a.confirm("Recall")
+	a.answers("Recall")
 	for _, c := range []*client{a, b} {
 		c.until("the recall", func() (bool, string) {
 			all := c.messages()
 			i := slices.IndexFunc(all, func(x said) bool { return x.ID == m.ID })
-			return i >= 0 && !strings.Contains(all[i].All, "Never mind") && strings.Contains(strings.ToLower(all[i].All), "recalled"), all[i].All
+			if i < 0 {
+				return false, "it is not there"
+			}
+			return !strings.Contains(all[i].All, "Never mind") && strings.Contains(strings.ToLower(all[i].All), "recalled"), all[i].All
 		})
 	}
 	a.shoot("conversation, edited and recalled")
 	a.fit("conversation")
-}
-
-// confirm presses the button of a dialog that asks, where one does.
-func (c *client) confirm(verb string) {
-	c.t.Helper()
-	if eval[bool](c.tab, `document.querySelector("dialog[open]") !== null`) {
-		c.click(button(verb).in("dialog[open]"))
-		c.goes(css("dialog[open]"))
-	}
 }

@@ -34,9 +34,10 @@ func TestWindowsAndBrowser(t *testing.T) {
 		}
 	}})
 	a.is("the other online", `/online/i.test(document.querySelector("main header").innerText)`)
-	if on, err := w.Statuses(t.Context(), []uint32{anna.id}); err != nil || !on[anna.id] {
-		t.Errorf("who is at a browser is online to others: %v %v", on, err)
-	}
+	a.until("who is at a browser to be online to others", func() (bool, string) {
+		on, err := w.Statuses(t.Context(), []uint32{anna.id})
+		return err == nil && on[anna.id], fmt.Sprint(on, err)
+	})
 
 	for i, text := range []string{"hello", "你好，世界", "Grüße, καλημέρα, 😀👩‍👩‍👧", "two\nlines", "a < b && c > d"} {
 		a.write(text)
@@ -54,13 +55,13 @@ func TestWindowsAndBrowser(t *testing.T) {
 		a.hears(answer)
 	}
 	log := history(t, w, ttclient.Conversation{ID: anna.id})
-	var shown []string
-	for _, m := range a.messages() {
-		shown = append(shown, m.Text)
-	}
-	if !slices.Equal(shown, log) {
-		t.Errorf("the browser shows\n%s\nthe log has\n%s", lines(shown), lines(log))
-	}
+	a.until("what the log has", func() (bool, string) {
+		var shown []string
+		for _, m := range a.messages() {
+			shown = append(shown, m.Text)
+		}
+		return slices.Equal(shown, log), fmt.Sprintf("the browser shows\n%s\nthe log has\n%s", lines(shown), lines(log))
+	})
 	// Both have read what the other wrote, and are told.
 	if err := w.MarkRead(anna.id, uint32(len(log))); err != nil {
 		t.Fatal(err)
