@@ -198,6 +198,14 @@ test("a group that one leaves, and comes back to", () => {
   equal([model.state.conversations.get("g5").left, model.state.order, ids(model, "g5")], [false, ["g5"], []]);
 });
 
+test("a group that is dissolved stays readable, and says so", () => {
+  const model = mine();
+  model.groups([{ groupId: 5, version: 1, groupName: "g", groupCreatorId: 1, groupMemberList: [1, 2] }]);
+  model.page("g5", [info(1, 2, "a")], 0);
+  model.gone(5);
+  equal([model.state.groups.get(5).dissolved, model.state.conversations.get("g5").left, model.state.order, ids(model, "g5")], [true, true, [], [1]]);
+});
+
 test("a recall and an edit change a message where it stands", () => {
   const model = mine();
   model.sync({ whole: true, entries: [entry(2, 2, 0, { latest: info(2, 1, "mine") })] });

@@ -497,3 +497,169 @@ test("search finds people, groups and messages of what is loaded", async () => {
   equal(r.app.search("dull").messages.length, 50);
   equal(r.app.search(" "), { people: [], groups: [], messages: [] });
 });
+
+test("a page forgets its own session, and never that of whom another tab has signed in since", async () => {
+  const bob = { userInfo: { userId: 2, userRealName: "bob", userNickName: "Bob", avatarUrl: "" }, resumeToken: "bob's" };
+  const stored = ({ local, session }) => [local, session].map((s) => JSON.parse(s.getItem("godwit.session"))?.token ?? null);
+  // together is ann's page, and one of the same browser in which bob has signed in after her.
+  const together = async () => {
+    const local = store();
+    const his = rig({ storage: { local, session: store() } });
+    const ann = await signedIn({ remember: true, storage: { local, session: store() } });
+    const done = his.app.signIn("bob", "12345", { remember: true });
+    accept(his, bob);
+    await done;
+    equal(stored(ann.storage), ["bob's", null]);
+    return [ann, his];
+  };
+  const refuse = async (r) => {
+    r.net.last.shut();
+    const n = r.net.all.length;
+    await r.world.until(() => r.net.all.length > n);
+    r.net.last.open();
+    r.net.last.say("IMLoginRes", { serverTime: 1, resultCode: "REFUSE_REASON_DB_VALIDATE_FAILED" }, r.net.last.sent[0].seq);
+    equal([r.app.state.phase, r.app.state.signInError.code], ["signed-out", "expired"]);
+  };
+  {
+    const [ann] = await together();
+    await refuse(ann);
+    equal(stored(ann.storage), ["bob's", null], "after ann's token was refused");
+  }
+  {
+    const [ann] = await together();
+    ann.net.last.shut(4003);
+    equal([ann.app.state.phase, stored(ann.storage)], ["ended", ["bob's", null]]);
+  }
+  {
+    const [ann] = await together();
+    await ann.app.signOut();
+    equal(stored(ann.storage), ["bob's", null], "after ann has signed out");
+  }
+  const [ann, his] = await together();
+  ann.net.last.shut();
+  await ann.world.until(() => ann.net.all.length === 2);
+  accept(ann, { resumeToken: "newer" });
+  equal(stored(ann.storage), ["bob's", "newer"], "a page that comes back keeps its own beside bob's");
+  await refuse(ann);
+  equal(stored(ann.storage), ["bob's", null]);
+  await refuse(his);
+  equal(stored(his.storage), [null, null], "one's own is forgotten");
+});
+
+test("a draft outlives the page, and not the signing out", async () => {
+  const r = await signedIn({ remember: true });
+  r.app.setDraft("u2", "half a tho");
+  r.app.setDraft("u2", "half a thought");
+  r.app.setDraft("g5", "another");
+  r.app.setDraft("u3", "gone");
+  r.app.setDraft("u3", "");
+  r.app.setDraft("u4", "x".repeat(300_000));
+  await settle();
+  const again = rig({ storage: r.storage });
+  accept(again, {}, { entries: [{ ...single(2), latestMsgId: 1, readMsgId: 1 }] });
+  const drafts = (app) => Object.fromEntries(["u2", "g5", "u3", "u4"].map((key) => [key, app.state.conversations.get(key)?.draft ?? ""]));
+  equal(drafts(again.app), { u2: "half a thought", g5: "another", u3: "", u4: "" }, "what is too long to be kept does not keep the others from it");
+  equal(again.app.state.order, ["u2"], "a draft is no conversation");
+  const other = rig({ storage: { local: store(), session: store() } });
+  for (const [key, value] of r.storage.local.m) if (key !== "godwit.session") other.storage.local.setItem(key, value);
+  const done = other.app.signIn("bob", "12345", { remember: true });
+  accept(other, { userInfo: { ...ann, userId: 7 } });
+  await done;
+  equal(drafts(other.app), { u2: "", g5: "", u3: "", u4: "" }, "somebody else's");
+  await again.app.send("u2", "half a thought");
+  again.app.setDraft("u2", "");
+  await again.app.signOut();
+  await settle();
+  equal([...r.storage.local.m.keys(), ...r.storage.session.m.keys()], []);
+});
+
+test("what is unread is loaded in few large pages, from its first message on; where it is very far, in steps", async () => {
+  const message = (id) => ({ msgId: id, fromSessionId: 2, createTime: id, msgType: "MSG_TYPE_SINGLE_TEXT", msgData: "eA==", text: "m" + id });
+  for (const [most, first] of [[1000, 1], [100, 1451]]) { // messages that an answer takes; where the window begins after opening
+    const r = await signedIn({ answers: { IMGetMsgListReq: ({ msgIdBegin, msgCnt }) => {
+      const list = [];
+      for (let id = msgIdBegin || 2000; id > 0 && list.length < Math.min(msgCnt, most); id--) list.push(message(id));
+      return { msgList: list };
+    } } }, { entries: [{ ...single(2), latestMsgId: 2000, readMsgId: 10, latest: message(2000) }] });
+    r.app.setAtEnd(false);
+    await r.app.open("u2");
+    const c = () => r.app.state.conversations.get("u2");
+    ok(r.net.last.asked("IMGetMsgListReq").length <= 6, "few questions");
+    ok(c().messages[0].id <= 11 === (first === 1), `the window begins with ${c().messages[0].id}`);
+    for (let step = 0; step < 4; step++) {
+      const asked = r.net.last.asked("IMGetMsgListReq").length;
+      await r.app.loadOlder("u2", 11);
+      ok(r.net.last.asked("IMGetMsgListReq").length - asked <= 5, "steps of a bounded length");
+    }
+    ok(c().messages[0].id <= 11, `${c().messages[0].id} is the first`);
+    equal([c().messages.length, c().unread], [2001 - c().messages[0].id, 1990]);
+  }
+});
+
+test("who asks for what is unread while something is loaded gets it behind that", async () => {
+  const message = (id) => ({ msgId: id, fromSessionId: 2, createTime: id, msgType: "MSG_TYPE_SINGLE_TEXT", msgData: "eA==", text: "m" + id });
+  const r = await signedIn({ answers: { IMGetMsgListReq: ({ msgIdBegin, msgCnt }) => {
+    const list = [];
+    for (let id = msgIdBegin || 600; id > 0 && list.length < Math.min(msgCnt, 60); id--) list.push(message(id));
+    return { msgList: list };
+  } } }, { entries: [{ ...single(2), latestMsgId: 600, readMsgId: 10, latest: message(600) }] });
+  r.app.setAtEnd(false);
+  await r.app.open("u2");
+  r.app.loadOlder("u2");
+  await r.app.loadOlder("u2", 11);
+  ok(r.app.state.conversations.get("u2").messages[0].id <= 11);
+});
+
+test("the file of a picture is let go of when the server's copy is there, when it is discarded, and when one signs out", async () => {
+  const { createObjectURL, revokeObjectURL } = URL;
+  const held = new Set();
+  URL.createObjectURL = (file) => { const url = createObjectURL.call(URL, file); held.add(url); return url; };
+  URL.revokeObjectURL = (url) => { held.delete(url); revokeObjectURL.call(URL, url); };
+  try {
+    let answer = () => ({ error_code: 0, url: "http://server/g0/1/x_1x1.png" });
+    const r = await signedIn({ fetch: async () => ({ json: async () => answer() }) });
+    const file = new File([await new OffscreenCanvas(1, 1).getContext("2d").canvas.convertToBlob()], "photo.png", { type: "image/png" });
+    const eventually = async (holds) => {
+      while (!holds()) await new Promise((done) => { setTimeout(done, 5); });
+    };
+    const last = (key) => r.app.state.conversations.get(key).messages.at(-1);
+    await r.app.sendPicture("u2", file);
+    equal(held.size, 1);
+    await eventually(() => r.net.last.asked("IMMsgData").length === 1);
+    equal([last("u2").parts, held.size], [[{ picture: "/g0/1/x_1x1.png", width: 1, height: 1 }], 1], "the server's copy is shown, in the place of the file, which is there still");
+    await r.world.pass(61000);
+    equal(held.size, 0, "files after a while");
+    answer = () => ({ error_code: 12 });
+    const id = await r.app.sendPicture("u3", file);
+    await eventually(() => last("u3").state === "failed");
+    equal([held.size, last("u3").parts[0].picture.slice(0, 5)], [1, "blob:"], "it can be tried again");
+    await r.app.discard("u3", id);
+    equal(held.size, 0, "files after a discard");
+    await r.app.sendPicture("u3", file);
+    await eventually(() => last("u3").state === "failed");
+    await r.app.signOut();
+    equal(held.size, 0, "files after signing out");
+  } finally {
+    Object.assign(URL, { createObjectURL, revokeObjectURL });
+  }
+});
+
+test("a page that is open for long holds no more of a conversation than one can look at", async () => {
+  const r = await signedIn({}, { entries: [] });
+  const say = (id) => r.net.last.say("IMMsgData", { fromUserId: 2, toSessionId: 1, msgId: id, createTime: id, msgType: "MSG_TYPE_SINGLE_TEXT", text: "m" + id });
+  const held = () => r.app.state.conversations.get("u2").messages;
+  await r.app.open("u2");
+  for (let id = 1; id <= 3000; id++) say(id);
+  ok(held().length <= 1000 && held().length >= 300, `${held().length} are held at the end`);
+  equal([held().at(-1).id, r.app.state.conversations.get("u2").complete], [3000, false]);
+  r.app.setAtEnd(false);
+  for (let id = 3001; id <= 6000; id++) say(id);
+  ok(held().length >= 3000, "who reads further up keeps what he reads");
+  await r.app.open("u3");
+  ok(held().length <= 1000, `${held().length} are held of what was left`);
+});
+
+test("time is the server's", async () => {
+  const r = await signedIn();
+  equal(r.app.time(), r.world.time + 7200e3);
+});

@@ -13,7 +13,7 @@ export const createApp = (options) => new App(options);
 const NONE = "REFUSE_REASON_NONE";
 const features = 1 | 2 | 4 | 8; // notices, receipts, typing, a resume token
 const maxPicture = 5 << 20; // bytes
-const pageSize = 50; // messages of a page of the history
+const pageSize = 50, mostPage = 1000; // messages of a page of the history: as a rule, and of what is unread
 const bridge = 4; // pages that are asked for at most to close a gap
 const reach = 5; // and to get to what is unread
 const sessionKey = "godwit.session", outboxKey = "godwit.outbox.";
@@ -67,7 +67,7 @@ class App {
   #receiving = null;
   #typed = new Map(); // key -> when it was told
   #typists = new Map(); // timers
-  #filling = new Map(); // key -> whether it is wanted once more
+  #filling = new Map(); // key -> {done: a promise, again: it is wanted once more}
   #kept = 0; // Model.unsent of what is stored
 
   constructor({ config, url, storage, now = Date.now, WebSocket = globalThis.WebSocket, fetch, timing, timers = globalThis, random = Math.random } = {}) {
@@ -88,7 +88,7 @@ class App {
       state: (connection, retryAt) => this.#set({ connection, retryAt }, "connection"),
     });
     this.#outbox = new Outbox({
-      model: this.#model, link: this.#link, time: () => this.#time(), timers, timing: this.#timing,
+      model: this.#model, link: this.#link, time: () => this.time(), timers, timing: this.#timing,
       upload: (file) => this.#upload(file), unsure: (key, id) => this.#again(key, [id]), tell: () => this.#tell(),
     });
     globalThis.addEventListener?.("online", () => this.#link.poke());
@@ -142,7 +142,8 @@ class App {
     this.#tell();
   }
 
-  #time() { return this.#now() + this.#skew; }
+  // time is the server's, in ms.
+  time() { return this.#now() + this.#skew; }
 
   // ---- signing in and out
 
@@ -175,6 +176,7 @@ class App {
       await Promise.race([goodbye, new Promise((done) => { this.#timers.setTimeout(done, 2000); })]);
     }
     this.#store(outboxKey + this.#user, null);
+    this.#forget("name");
     this.#leave(null);
   }
 
@@ -202,7 +204,9 @@ class App {
     const { name, remember, password } = this.#credentials;
     if (body.resumeToken) {
       this.#credentials = { name: user.userRealName || name, token: body.resumeToken, remember };
-      this.#store(sessionKey, this.#credentials);
+      // Another tab may have signed in somebody else since: the browser keeps that session, and this page its own.
+      const other = !this.#signing && safely(() => JSON.parse(this.#local.getItem(sessionKey)).name !== this.#credentials.name);
+      this.#store(sessionKey, this.#credentials, other);
     } else {
       this.#credentials = { name, password, remember }; // a server without tokens is given the password again
     }
@@ -217,6 +221,7 @@ class App {
   #begin(user) {
     const { phase, connection } = this.state;
     this.#model.forget();
+    this.#outbox.forget();
     this.#model.set({ phase, connection });
     this.#user = user;
     this.#syncToken = "";
@@ -245,7 +250,7 @@ class App {
   #leave(code) {
     this.#link.stop();
     this.#down();
-    this.#store(sessionKey, null);
+    this.#forget("token");
     this.#credentials = null;
     this.#signing?.reject(new Refused("signed-out"));
     this.#signing = null;
@@ -257,7 +262,7 @@ class App {
     this.#link.stop();
     this.#down();
     if (reason !== "replaced") {
-      this.#store(sessionKey, null);
+      this.#forget("token");
       this.#credentials = null;
     }
     this.#set({ phase: "ended", ended: { reason, at: this.#now() } });
@@ -441,10 +446,8 @@ class App {
     });
   }
 
-  async #history(key, begin) {
-    const { msgList = [] } = await this.#link.request("IMGetMsgListReq", {
-      ...address(key), msgIdBegin: begin, msgCnt: pageSize,
-    });
+  async #history(key, begin, msgCnt = pageSize) {
+    const { msgList = [] } = await this.#link.request("IMGetMsgListReq", { ...address(key), msgIdBegin: begin, msgCnt });
     return msgList.reverse();
   }
 
@@ -452,11 +455,6 @@ class App {
   async #fill(key) {
     const c = this.#model.conversation(key);
     if (!c || !this.#link.up || !this.state.synced) return;
-    // The first unread message is where one goes on reading, so it is to be there too, unless it is far.
-    const short = () => !c.complete && (c.window.length < pageSize || c.window[0].id > c.read + 1);
-    const back = async () => {
-      for (let i = 0; i < reach && short(); i++) await this.#older(key);
-    };
     if (c.latest === 0 || c.left) {
       if (!c.complete) this.#model.update(key, { complete: true });
     } else if (this.#model.missing(key)) {
@@ -471,35 +469,53 @@ class App {
         }
         this.#model.page(key, page, 0);
         if (!page.length) this.#model.update(key, { complete: true });
-        await back();
+        await this.#back(key, c.read + 1);
       });
-    } else if (short()) {
-      await this.#load(key, back);
+    } else if (!c.complete && (c.window.length < pageSize || c.window[0].id > c.read + 1)) {
+      // The first unread message is where one goes on reading, so it is to be there too, unless it is far.
+      await this.#load(key, () => this.#back(key, c.read + 1));
     }
     this.#see();
   }
 
-  // loadOlder asks for the page of messages before those that are held.
-  async loadOlder(key) {
+  // loadOlder asks for the page of messages before those that are held, or goes back towards the one with an id.
+  async loadOlder(key, id) {
+    if (id) await this.#filling.get(key)?.done;
     const c = this.#model.conversation(key);
     if (!c || c.complete) return;
-    await this.#load(key, () => this.#older(key));
+    await this.#load(key, () => id ? this.#back(key, id) : this.#older(key));
   }
 
-  async #older(key) {
+  // back loads the history down to an id, and a page at least, in so many steps as nobody minds to wait for.
+  async #back(key, id) {
+    const c = this.#model.conversation(key);
+    for (let i = 0; i < reach && !c.complete; i++) {
+      const lacking = (c.window[0]?.id ?? 0) - id;
+      if (lacking <= 0 && c.window.length >= pageSize) return;
+      await this.#older(key, Math.min(Math.max(lacking, pageSize), mostPage));
+    }
+  }
+
+  async #older(key, count) {
     const c = this.#model.conversation(key);
     const before = c.window[0]?.id ?? 0;
-    this.#model.page(key, await this.#history(key, before && before - 1), before);
+    this.#model.page(key, await this.#history(key, before && before - 1, count), before);
     if (!before && !c.window.length) this.#model.update(key, { complete: true });
   }
 
   // load runs what loads messages of a conversation, one at a time.
-  async #load(key, f) {
-    if (this.#filling.has(key)) {
-      this.#filling.set(key, true);
+  #load(key, f) {
+    const running = this.#filling.get(key);
+    if (running) {
+      running.again = true;
       return;
     }
-    this.#filling.set(key, false);
+    const job = { again: false };
+    this.#filling.set(key, job);
+    return job.done = this.#loading(key, f, job);
+  }
+
+  async #loading(key, f, job) {
     this.#model.update(key, { loading: true, error: null });
     this.#tell();
     let error = null;
@@ -509,7 +525,7 @@ class App {
       if (!(e instanceof Refused)) throw e;
       error = e.code;
     } finally {
-      const again = this.#filling.get(key) && !error && key === this.state.open;
+      const again = job.again && !error && key === this.state.open;
       this.#filling.delete(key);
       if (this.#model.conversation(key)) this.#model.update(key, { loading: false, error });
       this.#tell();
@@ -559,7 +575,7 @@ class App {
     this.#tell();
   }
 
-  #seconds() { return Math.floor(this.#time() / 1000); }
+  #seconds() { return Math.floor(this.time() / 1000); }
 
   #arrived(body) {
     const got = this.#model.arrive(body);
@@ -568,7 +584,10 @@ class App {
     const c = this.#model.conversation(key);
     if (!this.#model.knows(message.from) && !this.#met.has(message.from)) this.#people();
     if (c.type === "group" && !this.#model.group(c.id)) this.#regroup(c.id);
-    if (key === this.state.open) this.#see();
+    if (key === this.state.open) {
+      this.#see();
+      if (this.#atEnd) this.#model.trim(key);
+    }
     if (message.state) return;
     if (c.latest > c.read) this.#receive(c);
     this.#emit("message", { key, message });
@@ -683,13 +702,15 @@ class App {
   // open shows a conversation, and has its messages loaded; null, or what is no key, shows none.
   open(key) {
     if (!/^[ug]\d+$/.test(key)) key = null;
+    const before = this.state.open;
     if (key) this.#model.update(key, {});
     this.#set({ open: key }, "conversations");
+    if (before && before !== key) this.#model.trim(before);
     return key ? this.#fill(key) : Promise.resolve();
   }
 
   setDraft(key, text) {
-    this.#model.update(key, { draft: text });
+    this.#model.draft(key, text);
     this.#tell();
   }
 
@@ -873,7 +894,7 @@ class App {
     throw new Refused({ 1: "too_large", 12: "malformed", 13: "not_allowed", 14: "full", 15: "busy" }[answer.error_code] ?? "refused", answer.error_msg);
   }
 
-  // keep stores what is not sent yet, so that a page that is loaded again sends it.
+  // keep stores what is not sent yet, so that a page that is loaded again sends it, and drafts.
   #keep() {
     if (this.#kept === this.#model.unsent || !this.#user || this.state.phase === "ended") return;
     this.#kept = this.#model.unsent;
@@ -886,14 +907,21 @@ class App {
     return text ? safely(() => JSON.parse(text)) : null;
   }
 
-  // store keeps something for as long as the user wants to stay signed in; null forgets it.
-  #store(key, value) {
-    const keep = this.#credentials?.remember ? this.#local : this.#session;
+  // store keeps something for as long as the user wants to stay signed in, or as the page lives; null forgets it.
+  #store(key, value, page = false) {
+    const keep = page || !this.#credentials?.remember ? this.#session : this.#local;
     for (const store of [this.#local, this.#session]) {
       safely(() => {
         if (value !== null && store === keep) store.setItem(key, JSON.stringify(value));
-        else if (value === null || store === this.#session) store.removeItem(key);
+        else if (key !== sessionKey || store === this.#session) store.removeItem(key);
       });
+    }
+  }
+
+  // forget takes away the stored session, where it is the one with this token, or of this name: another tab may have begun another.
+  #forget(field) {
+    for (const store of [this.#local, this.#session]) {
+      safely(() => JSON.parse(store.getItem(sessionKey))[field] === this.#credentials[field] && store.removeItem(sessionKey));
     }
   }
 }

@@ -17,7 +17,7 @@
 //	people         Map(id -> {id, name, nick, avatar, signature, department, email, phone, online, left})
 //	departments    Map(id -> {id, name, parent, priority})
 //	friends        Map(id -> {state: "friend" | "asked-me" | "asked-by-me", since, remark, text}); blocked: Set(id)
-//	groups         Map(id -> {id, name, avatar, type: "normal" | "temporary", admin, version, members: [id], muted})
+//	groups         Map(id -> {id, name, avatar, type: "normal" | "temporary", admin, version, members: [id], muted, dissolved})
 //	conversations  Map(key -> conversation); order: [key] those that are listed, newest first; unread: of these
 //	synced         the first sync is complete
 //	typing         Map(key -> Set(id of a user)); open: key | null
@@ -32,7 +32,7 @@
 
 import { local, parts, words } from "./content.js";
 
-const most = 1000, kept = 500; // messages that are held of a conversation that is not open; of so many these stay
+const most = 1000, kept = 500; // messages that are held where nobody reads further up; of so many these stay
 
 export const isGroup = (type) => type === "SESSION_TYPE_GROUP" || type === 2;
 export const keyOf = (type, id) => (isGroup(type) ? "g" : "u") + id;
@@ -273,11 +273,17 @@ export class Model {
     }
     if (c.window[0].id === 1) c.complete = true;
     this.#join(c);
-    if (c.window.length > most && c.key !== this.#state.open) {
-      c.window.splice(0, c.window.length - kept);
-      c.complete = false;
-    }
+    if (c.key !== this.#state.open) this.trim(c.key);
     return fresh;
+  }
+
+  // trim lets go of the oldest messages of a conversation that holds many.
+  trim(key) {
+    const c = this.#conversations.get(key);
+    if (!c || c.window.length <= most) return;
+    c.window.splice(0, c.window.length - kept);
+    c.complete = false;
+    this.#touch(c);
   }
 
   // join moves into the window what is no longer ahead of it.
@@ -386,6 +392,12 @@ export class Model {
     c.pending.splice(last ? c.pending.length : i, 0, m);
     this.#touch(c);
     return m;
+  }
+
+  // draft takes what is written in the field of a conversation, and not sent.
+  draft(key, draft) {
+    this.update(key, { draft });
+    this.unsent++;
   }
 
   // drop forgets a message that is not sent yet.
@@ -593,6 +605,7 @@ export class Model {
     const c = this.#of("g" + id);
     this.#touch(c);
     this.#leave(c);
+    this.regroup(id, { dissolved: true });
   }
 }
 

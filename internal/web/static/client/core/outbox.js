@@ -5,11 +5,13 @@
 
 import { Refused } from "./link.js";
 import { address } from "./model.js";
-import { picture } from "./content.js";
+import { parts, picture } from "./content.js";
 import { timeOf, ulid } from "./ulid.js";
 
 const maxText = 64 << 10; // bytes
 const maxAge = 23 * 3600e3; // ms for which a server takes an id, with an hour to spare
+const mostDrafts = 256 << 10; // characters of all that are kept
+const shownFor = 60e3; // ms after an upload for which its file can be shown still, until the server's copy has come
 
 export class Outbox {
   #model;
@@ -19,7 +21,7 @@ export class Outbox {
   #tell; // that something has changed that nobody asked for
   #unsure; // what to do about a message that was stored before
   #sending = new Map(); // key -> {id, at} of the message that is on its way
-  #files = new Map(); // clientId -> File
+  #files = new Map(); // clientId -> {file, url: that shows it}
   #uploading = new Set();
   #timers;
   #timing;
@@ -49,9 +51,9 @@ export class Outbox {
 
   // addFile takes a picture, which is shown at once and sent when it is uploaded.
   addFile(key, file) {
-    const id = ulid(this.#time());
-    this.#files.set(id, file);
-    this.#model.write(key, id, Math.floor(this.#time() / 1000), "", { parts: [{ picture: URL.createObjectURL(file) }] });
+    const id = ulid(this.#time()), url = URL.createObjectURL(file);
+    this.#files.set(id, { file, url });
+    this.#model.write(key, id, Math.floor(this.#time() / 1000), "", { parts: [{ picture: url }] });
     this.#next(key);
     return id;
   }
@@ -63,8 +65,7 @@ export class Outbox {
     if (this.#old(m)) {
       const fresh = ulid(this.#time());
       this.#model.rewrite(key, id, { clientId: fresh });
-      if (this.#files.has(id)) this.#files.set(fresh, this.#files.get(id));
-      this.#files.delete(id);
+      if (!m.raw) this.#files.set(fresh, this.#files.get(id)).delete(id);
     }
     this.#next(key);
   }
@@ -72,9 +73,17 @@ export class Outbox {
   discard(key, id) {
     if (this.#sending.get(key)?.id === id) throw new Refused("too_late", "The message is on its way.");
     this.#model.drop(key, id);
-    this.#files.delete(id);
+    this.#release(id);
     this.#next(key);
   }
+
+  // release lets go of a file; forget of all.
+  #release(id) {
+    URL.revokeObjectURL(this.#files.get(id)?.url);
+    this.#files.delete(id);
+  }
+
+  forget() { for (const id of [...this.#files.keys()]) this.#release(id); }
 
   // go begins to send, over a connection that is in step with the server.
   go() {
@@ -92,17 +101,26 @@ export class Outbox {
   late(ms) { return [...this.#sending.values()].some((sent) => this.#time() - sent.at > ms); }
   again() { for (const sent of this.#sending.values()) sent.at = Math.max(sent.at, this.#time()); }
 
-  // saved are the texts to keep, in order; restore takes them back.
+  // saved are the texts and drafts to keep, in order; restore takes them back.
   saved() {
     const list = [];
+    let room = mostDrafts;
     for (const c of this.#model.conversations()) {
+      if (c.draft && c.draft.length <= room) {
+        room -= c.draft.length;
+        list.push({ key: c.key, draft: c.draft });
+      }
       for (const m of c.pending) if (m.raw) list.push({ key: c.key, clientId: m.clientId, time: m.time, raw: m.raw, state: m.state, error: m.error });
     }
     return list;
   }
 
   restore(list) {
-    for (const { key, clientId, time, raw, state, error } of list) {
+    for (const { key, clientId, time, raw, state, error, draft } of list) {
+      if (draft) {
+        this.#model.draft(key, draft);
+        continue;
+      }
       const c = this.#model.conversation(key);
       if (!c || ![...c.pending, ...c.window, ...c.ahead].some((m) => m.clientId === clientId)) this.#model.write(key, clientId, time, raw, { state, error });
     }
@@ -151,8 +169,7 @@ export class Outbox {
     if (this.#sending.get(key) === sent) this.#sending.delete(key);
     if (command === "IMMsgDataAck") {
       const known = this.#model.acked(key, id, body.msgId, body.createTime);
-      this.#files.delete(id);
-        // The answer to a repeat has no time.
+      // The answer to a repeat has no time.
       if (!known || body.createTime === undefined) this.#unsure(key, body.msgId);
     } else if (body.refusal === "REFUSAL_UNKNOWN") {
       sent.at = Infinity;
@@ -175,9 +192,10 @@ export class Outbox {
     if (this.#uploading.has(id)) return;
     this.#uploading.add(id);
     try {
-      const url = await this.#upload(this.#files.get(id));
-      this.#model.rewrite(key, id, { raw: picture(url) });
-      } catch (e) {
+      const raw = picture(await this.#upload(this.#files.get(id).file));
+      this.#model.rewrite(key, id, { raw, parts: parts(raw) });
+      this.#timers.setTimeout(() => this.#release(id), shownFor);
+    } catch (e) {
       if (e.code === "offline" || e.code === "busy") {
         this.#timers.setTimeout(() => this.#next(key), this.#timing.upAgain);
         return;
