@@ -45,7 +45,7 @@ func (s *server) newcomer(t *testing.T, p person, device imbase.ClientType, edit
 
 func (s *server) tryNewcomer(t *testing.T, p person, device imbase.ClientType, edit func(o *ttclient.Options)) (*newcomer, error) {
 	m := &newcomer{t: t, pushes: make(chan proto.Message, 1000)}
-	o := ttclient.Options{Addr: s.clients, Name: p.name, Password: password.MD5Hex(password1), Device: device, Features: allExtensions,
+	o := ttclient.Options{Addr: s.clients, Name: p.name, Password: password.MD5Hex(password1), Device: device, Features: allExtensions, Timeout: patience,
 		Push: func(_ uint16, push proto.Message) {
 			select {
 			case m.pushes <- push:
@@ -73,7 +73,7 @@ func (s *server) tryNewcomer(t *testing.T, p person, device imbase.ClientType, e
 // wantPush waits for a push of a kind that fits; others of the kind fail the test.
 func wantPush[M proto.Message](m *newcomer, what string, fits func(push M) bool) {
 	m.t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(patience)
 	for {
 		select {
 		case push := <-m.pushes:

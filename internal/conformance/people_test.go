@@ -215,7 +215,7 @@ func (s *server) befriender(t *testing.T, p person, kind imbase.ClientType) *bef
 // next is the next PDU, with a limit of time.
 func (m *befriender) next() *pdu.Frame {
 	m.t.Helper()
-	if err := m.conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := m.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		m.t.Fatal(err)
 	}
 	for {

@@ -105,7 +105,7 @@ func TestRule4Discovery(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = conn.Close() })
-		_ = conn.SetDeadline(time.Now().Add(ct.Patience))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		if _, err := io.WriteString(conn, request); err != nil {
 			t.Fatal(err)
 		}
@@ -346,10 +346,10 @@ func TestRule13Silence(t *testing.T) {
 	me := main.person(t)
 	phone := main.login(t, me, ct.Android)
 	pc := main.login(t, me, ct.Windows)
+	began := time.Now()
 	stranger := main.dial(t, ct.Windows)
 	stranger.request(0x0701, 1, nil) // a heartbeat is no login
 	stranger.await(0x0701, 1)
-	began := time.Now()
 	stranger.ExpectClosed()
 	if took := time.Since(began); took < 13*time.Second {
 		t.Errorf("closed after %v without a login", took)

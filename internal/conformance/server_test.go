@@ -27,6 +27,9 @@ import (
 var flagSilence = flag.Duration("silence", 17*time.Second,
 	"how long clients keep silent where the protocol lets them; at 4m it is what Android does, and longer than the 120 s of a PC")
 
+// patience bounds what must come. It is no measure of speed.
+const patience = time.Minute
+
 // server is a whole godwit in this process.
 type server struct {
 	clients, http  string

@@ -78,7 +78,7 @@ func deviceTokenDetail(t *testing.T, kind uint32) {
 	f.shielded(0)
 	is(q, name[classmate(kind)], own)
 	f.Logout()
-	for until := time.Now().Add(ct.Patience); ; time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		if k, _ := main.pushesTo(t, q); k == "none" {
 			break
 		}

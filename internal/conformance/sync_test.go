@@ -50,7 +50,7 @@ func (v *visitor) visit(addr string, stay time.Duration) error {
 	if err != nil {
 		return err
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	synced := false
 	early := map[uint32]uint32{} // pushed before the answer
 	var buf []byte
@@ -139,7 +139,7 @@ func TestSyncAndPushesFitTogetherWhileOthersWrite(t *testing.T) {
 	for i := range writers {
 		w := main.person(t)
 		ids[i] = w.id
-		c, err := ttclient.Login(t.Context(), ttclient.Options{Addr: main.clients, Name: w.name, Password: password.MD5Hex(password1)})
+		c, err := ttclient.Login(t.Context(), ttclient.Options{Addr: main.clients, Name: w.name, Password: password.MD5Hex(password1), Timeout: patience})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -47,11 +47,11 @@ func (s *server) webSocket() string { return "ws://" + s.http + "/ws" }
 // dialOver connects by a transport, from an address of this machine unless that is empty.
 func (s *server) dialOver(t testing.TB, over transport, from string, kind uint32) *device {
 	t.Helper()
-	dialer := net.Dialer{Timeout: ct.Patience}
+	dialer := net.Dialer{Timeout: patience}
 	if from != "" {
 		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), ct.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var conn net.Conn
 	var err error

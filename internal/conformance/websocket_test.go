@@ -31,7 +31,7 @@ type browser struct {
 
 func (s *server) browser(t testing.TB) *browser {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), ct.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	conn, _, _, err := ws.Dial(ctx, s.webSocket())
 	if err != nil {
@@ -43,7 +43,7 @@ func (s *server) browser(t testing.TB) *browser {
 
 func (b *browser) says(format string, args ...any) {
 	b.t.Helper()
-	_ = b.conn.SetWriteDeadline(time.Now().Add(ct.Patience))
+	_ = b.conn.SetWriteDeadline(time.Now().Add(patience))
 	if err := wsutil.WriteClientText(b.conn, fmt.Appendf(nil, format, args...)); err != nil {
 		b.t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ var (
 // over: they are notices about people of other tests.
 func (b *browser) hears(command, format string, args ...any) {
 	b.t.Helper()
-	_ = b.conn.SetReadDeadline(time.Now().Add(ct.Patience))
+	_ = b.conn.SetReadDeadline(time.Now().Add(patience))
 	for {
 		got, err := wsutil.ReadServerText(b.conn)
 		if err != nil {
@@ -88,7 +88,7 @@ func (b *browser) hears(command, format string, args ...any) {
 // closes awaits the server's last word.
 func (b *browser) closes(code ws.StatusCode) {
 	b.t.Helper()
-	_ = b.conn.SetReadDeadline(time.Now().Add(ct.Patience))
+	_ = b.conn.SetReadDeadline(time.Now().Add(patience))
 	for {
 		_, err := wsutil.ReadServerText(b.conn)
 		if e, ok := errors.AsType[wsutil.ClosedError](err); ok {
@@ -186,7 +186,7 @@ func TestWebClass(t *testing.T) {
 	second.await(0x0107, 0)
 	var last error
 	for last == nil {
-		_ = second.Conn().SetReadDeadline(time.Now().Add(ct.Patience))
+		_ = second.Conn().SetReadDeadline(time.Now().Add(patience))
 		_, last = second.Conn().Read(make([]byte, 1024))
 	}
 	if e, ok := errors.AsType[*wsclient.CloseError](last); !ok || e.Code != 4002 {
