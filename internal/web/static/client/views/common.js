@@ -20,6 +20,14 @@ export function titleOf(state, key) {
   return state.groups.get(idOf(key))?.name || `Group ${idOf(key)}`;
 }
 
+/** outside says why nobody writes to a group from here, or "". */
+export function outside(state, key) {
+  const g = state.groups.get(idOf(key));
+  if (g?.dissolved) return "This group was dissolved";
+  if (state.conversations.get(key)?.left) return "You are no longer in this group";
+  return g?.members.includes(state.me?.id) ? "" : "You are not in this group";
+}
+
 /** milliseconds of a time that is in seconds. */
 export const ms = (seconds) => (seconds || 0) * 1000;
 

@@ -3,7 +3,7 @@
 import { h, setText } from "../../shared/dom.js";
 import { icon } from "../../shared/icons.js";
 import { toast } from "../../shared/dialog.js";
-import { explain, idOf, isGroup, titleOf } from "./common.js";
+import { explain, idOf, isGroup, outside, titleOf } from "./common.js";
 import { attempt } from "./message.js";
 import { picturesDialog } from "./pictures.js";
 
@@ -154,8 +154,8 @@ export function composerView(ctx, key, { lastOwn, sent }) {
     const c = state.conversations.get(key);
     let now = "";
     if (isGroup(key)) {
-      const g = state.groups.get(idOf(key));
-      if (c?.left || (g ? !g.members?.includes(state.me?.id) : state.synced && !state.order.includes(key) && !c?.removed)) now = "left";
+      // A group of which nothing is known may still be told.
+      if (c?.left || state.groups.has(idOf(key)) || state.synced && !state.order.includes(key) && !c?.removed) now = outside(state, key);
     } else if (state.people.get(idOf(key))?.left) now = "closed";
     else if (state.blocked.has(idOf(key))) now = "blocked";
     if (editing) {
@@ -164,10 +164,11 @@ export function composerView(ctx, key, { lastOwn, sent }) {
     }
     if (now === why) return;
     why = now;
+    if (now) stopEditing();
     form.hidden = Boolean(now);
     closed.hidden = !now;
     closed.replaceChildren();
-    if (now === "left") closed.append(c?.messages.length ? "You are no longer in this group. What was written while you were stays here." : "You are not in this group.");
+    if (isGroup(key)) closed.append(now && now + (c?.messages.length ? ". You can still read what is here." : "."));
     else if (now === "closed") closed.append("This account is closed.");
     else if (now === "blocked") {
       closed.append(h("span", null, "You have blocked ", h("bdi", null, titleOf(state, key)), "."),

@@ -6,7 +6,7 @@
 import { h, perFrame, renderList, replace, setText } from "../../shared/dom.js";
 import { badge, dayName, dayNumber, plural } from "../../shared/format.js";
 import { icon } from "../../shared/icons.js";
-import { avatar, content, explain, idOf, isGroup, ms, paintKey, personName, titleOf } from "./common.js";
+import { avatar, content, explain, idOf, isGroup, ms, outside, paintKey, personName, titleOf } from "./common.js";
 import { composerView } from "./composer.js";
 import { attempt, createMessage, mayEdit, messageKey, updateMessage } from "./message.js";
 
@@ -47,12 +47,13 @@ export function conversationView(base, key) {
   const nothing = h("div", { class: "state", hidden: true });
   const jumpCount = h("span", { class: "badge" });
   const jump = h("button", { class: "jump icon-button", type: "button", "aria-label": "Jump to the newest message", tabIndex: -1, onclick: toEnd }, icon("down"), jumpCount);
+  const older = h("button", { class: "older button small", type: "button", hidden: true, onclick: toUnread });
   const announce = h("div", { class: "unseen", "aria-live": "polite" });
   const typing = h("div", { class: "typing small muted", "aria-live": "polite" });
   const composer = composerView(ctx, key, { lastOwn, sent: () => { dividerAfter = null; toEnd(); } });
   const drop = h("div", { class: "drop" }, icon("image"), "Drop pictures here");
   const node = h("main", { class: "conversation", "aria-label": "Conversation", dataset: { conversation: key } },
-    header, h("div", { class: "log-frame" }, log, waiting, nothing, jump), typing, composer.node, drop, announce);
+    header, h("div", { class: "log-frame" }, older, log, waiting, nothing, jump), typing, composer.node, drop, announce);
 
   const held = () => app.state.conversations.get(key);
   const messagesOf = (c) => c?.messages ?? [];
@@ -62,7 +63,7 @@ export function conversationView(base, key) {
     return fallback;
   };
 
-  const inside = () => !group || app.state.groups.get(idOf(key))?.members?.includes(app.state.me?.id);
+  const why = () => group && outside(app.state, key);
 
   // ---- what is in the page
 
@@ -109,7 +110,7 @@ export function conversationView(base, key) {
     const { start, end } = windowOf(all);
     if (all.length && positioned) { // before, the page grows with what is loaded
       startKey = messageKey(all[start] ?? all[0]);
-      if (end < all.length) endKey = messageKey(all[end - 1]);
+      endKey = end < all.length ? messageKey(all[end - 1]) : null;
     }
     const list = rowsOf(all, start, end, app.state.me?.id);
     const last = list.findLast((r) => r.m && r.m.id && !r.m.recalled)?.key ?? null;
@@ -141,19 +142,22 @@ export function conversationView(base, key) {
     const failed = Boolean(c?.error);
     const coming = empty && !failed && c && !c.complete && (c.loading || !app.state.synced || c.latest > 0 || c.unread > 0);
     waiting.hidden = !coming;
-    const kind = empty ? (failed ? "failed" : coming ? "" : inside() ? "empty" : "outside") : "";
+    const kind = empty ? (failed ? "failed" : coming ? "" : why() ? "outside" : "empty") : "";
     nothing.hidden = !kind;
     if (nothing.dataset.kind !== kind) {
       nothing.dataset.kind = kind;
       if (kind === "failed") replace(nothing, icon("error"), h("h2", null, "The messages can't be loaded"), h("p", null, explain(c.error)), retryButton());
       else if (kind) replace(nothing, icon("chat"), h("h2", null, "Nothing has been written yet"), kind === "empty" && h("p", null, "Say hello to ", h("bdi", null, titleOf(app.state, key)), "."));
     }
-    const next = empty ? "" : start > 0 || !c.complete ? (failed ? "failed" : "more") : "start";
+    const next = empty ? "" : start > 0 || !c.complete ? (failed ? "failed" : "more") : all[0].id > 1 ? "cut" : "start";
+    const above = dividerAfter === null || empty || c.complete ? 0 : all[0].id - dividerAfter - 1;
+    older.hidden = above <= 0;
+    setText(older, plural(above, "older unread message"));
     if (next !== edge) {
       edge = next;
       if (next === "failed") replace(top, h("span", { class: "small muted" }, "Older messages can't be loaded."), retryButton());
       else if (next === "more") replace(top, h("span", { class: "spinner", role: "status", "aria-label": "Loading older messages" }));
-      else replace(top, next && h("span", { class: "small muted" }, "This is where the conversation begins."));
+      else replace(top, next && h("span", { class: "small muted" }, next === "cut" ? "Older messages can't be read here." : "This is where the conversation begins."));
     }
   }
   const retryButton = () => h("button", { class: "button small", type: "button", onclick: () => attempt(app.loadOlder(key)) }, "Try again");
@@ -248,6 +252,18 @@ export function conversationView(base, key) {
     app.setAtEnd(true);
   }
 
+  // toUnread goes up to the first unread message, or towards it where it is very far.
+  async function toUnread() {
+    const after = dividerAfter;
+    older.setAttribute("aria-busy", "true");
+    await attempt(app.loadOlder(key, after + 1));
+    older.removeAttribute("aria-busy");
+    const first = messagesOf(held()).find((m) => m.id > after && m.from !== app.state.me?.id);
+    if (!first || !node.isConnected) return;
+    reveal(first.id);
+    log.focus({ preventScroll: true }); // the button may be gone
+  }
+
   // position puts the first messages into place, once the first page of them is there: at the first unread one, else at the end.
   function position(all) {
     const c = held();
@@ -339,7 +355,7 @@ export function conversationView(base, key) {
     if (group) {
       const members = state.groups.get(idOf(key))?.members ?? [];
       const online = members.filter((id) => id === state.me?.id || state.people.get(id)?.online).length;
-      text = held()?.left || !inside() ? "You are not in this group" : plural(members.length, "member") + (online > 1 ? `, ${online} online` : "");
+      text = why() || plural(members.length, "member") + (online > 1 ? `, ${online} online` : "");
     } else {
       const p = state.people.get(idOf(key));
       text = p?.left ? "Account closed" : p?.online ? "online" : "offline";
@@ -372,6 +388,8 @@ export function conversationView(base, key) {
   function update(state, changes) {
     if (changes.has("messages:" + key) || changes.has("receipts") || (group && (changes.has("people") || changes.has("groups"))) || changes.has("phase")) {
       const all = messagesOf(held());
+      // Nor does it while he reads further up: what comes then waits below.
+      if (positioned && !bottom && endKey === null && distance() > 2 * NEAR) endKey = rows.lastElementChild?.dataset.row ?? null;
       arrivals(all);
       still(render);
       if (wanted !== null) reveal(wanted);
@@ -392,7 +410,7 @@ export function conversationView(base, key) {
   function lastOwn() {
     const all = messagesOf(held());
     for (let i = all.length - 1; i >= 0 && i > all.length - 50; i--) {
-      if (mayEdit(all[i], app.state, ctx.config)) return all[i];
+      if (mayEdit(all[i], app, ctx.config)) return all[i];
     }
     return null;
   }

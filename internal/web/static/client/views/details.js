@@ -4,7 +4,7 @@ import { h, replace } from "../../shared/dom.js";
 import { plural } from "../../shared/format.js";
 import { icon } from "../../shared/icons.js";
 import { confirmDialog, openMenu } from "../../shared/dialog.js";
-import { avatar, idOf, isGroup, paintKey, personName, titleOf, told } from "./common.js";
+import { avatar, idOf, isGroup, outside, paintKey, personName, titleOf, told } from "./common.js";
 import { addMembersDialog, administratorDialog, dissolveGroupDialog, leaveGroupDialog, removeMemberDialog, renameGroupDialog } from "./groups.js";
 import { attempt } from "./message.js";
 import { friendActions } from "./people.js";
@@ -52,13 +52,14 @@ export function detailsView(ctx, key, close) {
   function group(state) {
     const g = state.groups.get(id) ?? { members: [] };
     const me = state.me?.id;
-    const inside = g.members.includes(me);
-    const admin = inside && g.admin === me;
+    const why = outside(state, key);
+    const inside = !why;
+    const admin = g.admin === me;
     const muted = Boolean(g.muted ?? state.conversations.get(key)?.muted);
     const normal = g.type !== "temporary";
-    const members = [...g.members].sort((a, b) => (b === g.admin) - (a === g.admin) || (b === me) - (a === me) || personName(state, a).localeCompare(personName(state, b)));
+    // Who is outside is not told who comes and goes.
+    const members = why ? [] : [...g.members].sort((a, b) => (b === g.admin) - (a === g.admin) || (b === me) - (a === me) || personName(state, a).localeCompare(personName(state, b)));
     const shown = all ? members : members.slice(0, SHOWN);
-    const may = (member) => inside && member !== me && (admin || !normal);
     const more = (member) => {
       const name = personName(state, member);
       const button = h("button", {
@@ -66,23 +67,23 @@ export function detailsView(ctx, key, close) {
         onclick: () => openMenu(button, [
           { text: "Write", icon: "chat", action: () => ctx.go("u" + member) },
           admin && { text: "Make administrator", icon: "crown", action: () => administratorDialog(ctx, id, member) },
-          may(member) && { text: "Remove from the group", icon: "trash", bad: true, action: () => removeMemberDialog(ctx, id, member) },
+          admin && { text: "Remove from the group", icon: "trash", bad: true, action: () => removeMemberDialog(ctx, id, member) },
         ]),
       }, icon("more"));
       return button;
     };
     return [
-      head(state, inside ? plural(g.members.length, "member") : "You are not in this group"),
+      head(state, why || plural(members.length, "member")),
       inside && h("div", { class: "actions" },
         h("label", { class: "action check" }, icon("mute"), h("span", { class: "grow" }, "Mute"), h("input", { type: "checkbox", role: "switch", checked: muted, onchange: (e) => attempt(app.muteGroup(id, e.target.checked)) })),
-        action({ text: "Add members", icon: "user_add", action: () => addMembersDialog(ctx, id) }),
-        (admin || !normal) && action({ text: "Rename", icon: "edit", action: () => renameGroupDialog(ctx, id) })),
-      members.length > 0 && h("h4", { class: "list-head" }, "Members"),
+        (admin || !normal) && action({ text: "Add members", icon: "user_add", action: () => addMembersDialog(ctx, id) }),
+        admin && action({ text: "Rename", icon: "edit", action: () => renameGroupDialog(ctx, id) })),
+      inside && h("h4", { class: "list-head" }, "Members"),
       h("div", { class: "members" }, shown.map((m) => personRow(state, m, m === g.admin ? "administrator" : m === me ? "you" : "", m !== me && more(m)))),
       members.length > shown.length && h("button", { class: "button quiet wide", type: "button", onclick: () => { all = true; paint(); } }, `Show all ${members.length}`),
       h("div", { class: "actions" },
         inside && action({ text: "Leave the group", icon: "leave", bad: true, action: () => leaveGroupDialog(ctx, id) }),
-        admin && action({ text: "Dissolve the group", icon: "trash", bad: true, action: () => dissolveGroupDialog(ctx, id) }),
+        inside && admin && !normal && action({ text: "Dissolve the group", icon: "trash", bad: true, action: () => dissolveGroupDialog(ctx, id) }),
         removal(state)),
     ];
   }

@@ -28,9 +28,10 @@ export function markOf(m, conversation) {
 }
 
 /** mayEdit and mayRecall: the server decides; these only say what is worth offering. */
-export const mayEdit = (m, state, config) =>
-  own(m, state) && config.editSeconds > 0 && Boolean(m.text) && !(m.parts ?? []).some((p) => p.picture || p.link) && Date.now() - ms(m.time) < config.editSeconds * 1000;
-const mayRecall = (m, state, config) => own(m, state) && config.recallSeconds > 0 && Date.now() - ms(m.time) < config.recallSeconds * 1000;
+export const mayEdit = (m, app, config) =>
+  own(m, app.state) && Boolean(m.text) && !(m.parts ?? []).some((p) => p.picture || p.link) && within(m, app, config.editSeconds);
+const mayRecall = (m, app, config) => own(m, app.state) && within(m, app, config.recallSeconds);
+const within = (m, app, seconds) => app.time() - ms(m.time) < seconds * 1000;
 const own = (m, state) => m.from === state.me?.id && m.id > 0 && !m.recalled;
 
 export function createMessage(ctx, key, m) {
@@ -193,12 +194,13 @@ function menu(ctx, key, node, anchor, at) {
   const { app, config } = ctx;
   const m = node.shown;
   const { state } = app;
+  const left = state.conversations.get(key)?.left;
   const items = [
-    mayEdit(m, state, config) && { text: "Edit", icon: "edit", action: () => ctx.edit(m) },
-    isGroup(key) && own(m, state) && { text: "Seen by", icon: "eye", action: () => seenBy(ctx, key, m) },
+    !left && mayEdit(m, app, config) && { text: "Edit", icon: "edit", action: () => ctx.edit(m) },
+    !left && isGroup(key) && own(m, state) && { text: "Seen by", icon: "eye", action: () => seenBy(ctx, key, m) },
     node.querySelector(".picture:not(.lost)") && { text: "View picture", icon: "image", action: () => node.querySelector(".picture").click() },
     m.text && !m.recalled && { text: "Copy text", icon: "copy", action: () => copy(content(m)) },
-    mayRecall(m, state, config) && { text: "Recall", icon: "undo", bad: true, action: () => recall(ctx, key, m) },
+    !left && mayRecall(m, app, config) && { text: "Recall", icon: "undo", bad: true, action: () => recall(ctx, key, m) },
   ].filter(Boolean);
   if (!items.length || !m.id || m.recalled) return false;
   openMenu(anchor, items, { label: "Message actions", at });
