@@ -57,6 +57,8 @@ type Shared struct {
 	Keep func(bytes int) bool
 	// Wrote counts bytes that were written beside those that the session is told of.
 	Wrote func(bytes int)
+
+	texts texts
 }
 
 // Conn is one WebSocket connection. It is the [reactor.Peer] of its connection.
@@ -130,8 +132,11 @@ func NewConn(shared *Shared, session Session) *Conn {
 	return &Conn{shared: shared, session: session, heard: now, pinged: now}
 }
 
-// buffer is a pooled byte slice.
-type buffer struct{ b []byte }
+// buffer is a pooled byte slice, or a text that is lent and stays as it is.
+type buffer struct {
+	b    []byte
+	lent *text
+}
 
 const (
 	bufferSize = 2 << 10
@@ -141,7 +146,7 @@ const (
 var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, bufferSize)} }}
 
 func (b *buffer) free() {
-	if cap(b.b) <= bufferKeep {
+	if b.lent == nil && cap(b.b) <= bufferKeep {
 		b.b = b.b[:0]
 		buffers.Put(b)
 	}
@@ -257,7 +262,17 @@ func (c *Conn) fill(last bool) []byte {
 		c.pinged = now
 	}
 	for int(c.off) < len(c.body) && c.rest == 0 && len(b) < frameUpTo {
-		b = c.next(b)
+		var large *text
+		if b, large = c.next(b); large == nil {
+			continue
+		}
+		if len(b) > 0 {
+			break // it is lent next, once this has left
+		}
+		out.free()
+		c.off += uint32(len(large.pdu))
+		c.out = &buffer{b: large.frame, lent: large}
+		return large.frame
 	}
 	if last && int(c.off) >= len(c.body) {
 		b = c.appendClose(b)
@@ -267,8 +282,8 @@ func (c *Conn) fill(last bool) []byte {
 	return b
 }
 
-// next frames the next PDU of the session.
-func (c *Conn) next(b []byte) []byte {
+// next frames the next PDU of the session, unless that is a large text that many get.
+func (c *Conn) next(b []byte) ([]byte, *text) {
 	f, n, err := pdu.Next(c.body[c.off:], pdu.MaxAfterLogin)
 	if n == 0 || err != nil { // a session writes only whole PDUs
 		n = len(c.body) - int(c.off)
@@ -276,21 +291,33 @@ func (c *Conn) next(b []byte) []byte {
 	}
 	switch {
 	case c.form == rfc6455.OpText:
-		b = appendText(b, func(b []byte) []byte {
-			t, err := pdujson.AppendText(b, &f)
-			if err != nil {
-				return pdujson.AppendError(b, err)
-			}
-			return t
-		})
+		switch t := c.shared.texts.find(&f); {
+		case t == nil:
+			b = appendPDU(b, &f)
+		case len(t.frame) >= directFrom:
+			return b, t
+		default:
+			b = append(b, t.frame...)
+		}
 	case n >= directFrom:
 		c.rest = uint32(n)
-		return appendHeader(b, rfc6455.OpBinary, n)
+		return appendHeader(b, rfc6455.OpBinary, n), nil
 	default:
 		b = append(appendHeader(b, rfc6455.OpBinary, n), f.Raw...)
 	}
 	c.off += uint32(n)
-	return b
+	return b, nil
+}
+
+// appendPDU appends a PDU as a text message.
+func appendPDU(b []byte, f *pdu.Frame) []byte {
+	return appendText(b, func(b []byte) []byte {
+		t, err := pdujson.AppendText(b, f)
+		if err != nil {
+			return pdujson.AppendError(b, err)
+		}
+		return t
+	})
 }
 
 func (c *Conn) appendClose(b []byte) []byte {
