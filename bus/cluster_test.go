@@ -28,6 +28,9 @@ func TestAClusterLosesItsLeader(t *testing.T) {
 	if cfg := st.CachedInfo().Config; cfg.Replicas != 3 || cfg.Storage != jetstream.FileStorage {
 		t.Fatalf("replicas %d, storage %v", cfg.Replicas, cfg.Storage)
 	}
+	if c := st.CachedInfo().Cluster; c == nil || c.Name == "" {
+		t.Fatalf("%+v: what a new leader lacks would be taken for lost at once", c)
+	}
 	w := k.NewWriter(life())
 	r := &reader{}
 	follow(t, k.Bus, r)

@@ -253,16 +253,21 @@ type streamState struct {
 }
 
 type streamInfo struct {
-	State   streamState `json:"state"`
-	Cluster *struct {
-		Leader   string `json:"leader"`
-		Replicas []struct {
-			Name    string        `json:"name"`
-			Current bool          `json:"current"`
-			Offline bool          `json:"offline"`
-			Active  time.Duration `json:"active"` // since the leader heard of it
-		} `json:"replicas"`
-	} `json:"cluster"`
+	State   streamState   `json:"state"`
+	Cluster *clusterState `json:"cluster"`
+}
+
+type clusterState struct {
+	Name     string         `json:"name"` // "" where the server is in none: it names itself as the leader
+	Leader   string         `json:"leader"`
+	Replicas []replicaState `json:"replicas"`
+}
+
+type replicaState struct {
+	Name    string        `json:"name"`
+	Current bool          `json:"current"`
+	Offline bool          `json:"offline"`
+	Active  time.Duration `json:"active"` // since the leader heard of it
 }
 
 // current tells whether a leader and all replicas are up to date, so that what is

@@ -211,7 +211,7 @@ var errThere = errors.New("it is there after all")
 // the one before. Where that changes meanwhile it fails at once, and has to be asked again. A
 // server without a cluster has nothing to work off.
 func (b *Bus) missing(ctx context.Context, s event.Stream, seen *streamInfo, g msgGet) error {
-	if seen.Cluster == nil {
+	if seen.Cluster == nil || seen.Cluster.Name == "" {
 		return nil
 	}
 	for end := time.Now().Add(leaderSettles); time.Now().Before(end); {

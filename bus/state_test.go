@@ -69,33 +69,23 @@ func TestAHolderThatIsHeardKeepsItsLease(t *testing.T) {
 }
 
 func TestALeaderNeedsToHearMostReplicas(t *testing.T) {
-	type replica = struct {
-		Name    string        `json:"name"`
-		Current bool          `json:"current"`
-		Offline bool          `json:"offline"`
-		Active  time.Duration `json:"active"`
-	}
-	here, late, gone := replica{Active: time.Second}, replica{Active: unheard}, replica{Offline: true}
+	here, late, gone := replicaState{Active: time.Second}, replicaState{Active: unheard}, replicaState{Offline: true}
 	for name, c := range map[string]struct {
 		leader   string
-		replicas []replica
+		replicas []replicaState
 		ok       bool
 	}{
 		"one alone":         {"s0", nil, true},
-		"three":             {"s0", []replica{here, here}, true},
-		"two of three":      {"s0", []replica{here, late}, true},
-		"one of three":      {"s0", []replica{gone, late}, false},
-		"three of five":     {"s0", []replica{here, here, gone, late}, true},
-		"two of five":       {"s0", []replica{here, late, gone, late}, false},
-		"one of two":        {"s0", []replica{late}, false},
-		"nobody leads":      {"", []replica{here, here}, false},
+		"three":             {"s0", []replicaState{here, here}, true},
+		"two of three":      {"s0", []replicaState{here, late}, true},
+		"one of three":      {"s0", []replicaState{gone, late}, false},
+		"three of five":     {"s0", []replicaState{here, here, gone, late}, true},
+		"two of five":       {"s0", []replicaState{here, late, gone, late}, false},
+		"one of two":        {"s0", []replicaState{late}, false},
+		"nobody leads":      {"", []replicaState{here, here}, false},
 		"nobody leads none": {"", nil, false},
 	} {
-		i := &streamInfo{}
-		i.Cluster = &struct {
-			Leader   string    `json:"leader"`
-			Replicas []replica `json:"replicas"`
-		}{c.leader, c.replicas}
+		i := &streamInfo{Cluster: &clusterState{Leader: c.leader, Replicas: c.replicas}}
 		if err := i.quorum(); (err == nil) != c.ok {
 			t.Errorf("%s: %v", name, err)
 		}
