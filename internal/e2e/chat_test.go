@@ -3,7 +3,6 @@ package e2e
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"syscall"
@@ -89,23 +88,11 @@ func (c *terminal) ends(code int) {
 	}
 }
 
-// freePort is a port that nobody listens at, for a server that must come back where
-// it was.
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 // TestTwoTerminals has two people talk with the program's own client, over a restart
 // of the server, and has devices replace or leave alone one another.
 func TestTwoTerminals(t *testing.T) {
 	t.Parallel()
-	data, addr := t.TempDir(), freePort(t)
+	data, addr := t.TempDir(), e2etest.FreePort()
 	s := start(t, data, "--listen", addr)
 	s.register(t, 3)
 	a := chat(t, addr, "u1", "windows")

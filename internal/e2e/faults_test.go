@@ -222,9 +222,9 @@ func TestNodeCutOff(t *testing.T) {
 	life := b.Node.Life()
 	b.Link.Sever(false)
 	r.Eventually("the node rests", func() bool {
-		return r.Lines.Count("node does not hear itself") == 1
+		return r.Lines.Count("node does not hear itself", "at=b") > 0
 	})
-	w.Await(100, nil) // the others go on
+	w.Await(10, nil) // the others go on; not so many that a slow machine has the node declared lost
 	b.Link.Mend()
 	r.Eventually("the node works again", func() bool { return b.Node.Ready() == nil })
 	if b.Node.Life() != life {

@@ -2,6 +2,8 @@ package e2etest
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os/exec"
 	"slices"
 	"strings"
@@ -19,6 +21,19 @@ func Build(program string, flags ...string) error {
 		return fmt.Errorf("build of the program: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// FreePort is an address that nobody listens at, for a server that must come back where
+// it was. Its port is none of those that the system gives to whoever connects: one of them
+// could be somebody's while the server is away.
+func FreePort() string {
+	for {
+		at := fmt.Sprint("127.0.0.1:", 20_000+rand.IntN(10_000))
+		if ln, err := net.Listen("tcp", at); err == nil {
+			_ = ln.Close()
+			return at
+		}
+	}
 }
 
 // Server is one godwit process over a data directory.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/chromedp/cdproto/network"
 
+	"godwit/internal/e2e/e2etest"
 	"godwit/internal/ttclient"
 	imbase "godwit/schema/client/basedefine"
 )
@@ -18,7 +19,7 @@ import (
 // again where it was: all that was written is there, once, and in one order for both browsers and for the log. The first time
 // some messages are in the log and only their acks are lost; the second time the server dies while it deals with them.
 func TestServerIsKilledWhileBothWrite(t *testing.T) {
-	data, clients, http := t.TempDir(), freePort(t), freePort(t)
+	data, clients, http := t.TempDir(), e2etest.FreePort(), e2etest.FreePort()
 	s := alone(t, data, "--listen", clients, "--http", http)
 	anna, bela := s.account(t, "anna", "Anna Lind"), s.account(t, "bela", "Bela Kovacs")
 	net := newRelay(t, http)

@@ -2,8 +2,6 @@ package web
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"strings"
 	"sync"
@@ -79,19 +77,6 @@ func alone(t *testing.T, data string, flags ...string) *server {
 	t.Cleanup(s.Kill)
 	t.Cleanup(func() { s.Explain(t) })
 	return s
-}
-
-// freePort is a port that nobody listens at, for a server that must come back where it was. It is none of those that the
-// system gives to whoever connects: one of them could be somebody's while the server is away.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for {
-		at := fmt.Sprint("127.0.0.1:", 20_000+rand.IntN(10_000))
-		if ln, err := net.Listen("tcp", at); err == nil {
-			ln.Close()
-			return at
-		}
-	}
 }
 
 // person is an account. The password is the login name.
