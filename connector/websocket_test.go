@@ -88,8 +88,9 @@ func serveSite(t testing.TB, r *running, ln net.Listener) {
 type tab struct {
 	t testing.TB
 	net.Conn
-	r    *bufio.Reader
-	mask uint32
+	r     *bufio.Reader
+	mask  uint32
+	begun *arrived // a message that is not over
 }
 
 // handshake is a request for an upgrade; headers come on top of it.
@@ -112,7 +113,7 @@ func (s *site) ask(request string) (*tab, *http.Response) {
 func asked(t testing.TB, c net.Conn, request string) (*tab, *http.Response) {
 	t.Helper()
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, request); err != nil {
 		t.Fatal(err)
 	}
@@ -198,29 +199,51 @@ func (a arrived) code() int {
 	return int(binary.BigEndian.Uint16(a.body))
 }
 
+// next is the next frame, or the next message whose last frame it is: large texts come in several.
 func (b *tab) next() (a arrived, err error) {
+	for {
+		last := false
+		if a, last, err = b.part(); err != nil || last && a.op > opMore && b.begun == nil || a.op >= opClose {
+			return a, err
+		}
+		switch {
+		case (a.op == opMore) != (b.begun != nil):
+			return a, fmt.Errorf("frame %x of the server is out of order", a.op)
+		case b.begun == nil:
+			b.begun = &arrived{op: a.op}
+		}
+		b.begun.body = append(b.begun.body, a.body...)
+		if last {
+			a, b.begun = *b.begun, nil
+			return a, nil
+		}
+	}
+}
+
+// part is the next frame; last says that it ends its message.
+func (b *tab) part() (a arrived, last bool, err error) {
 	head := make([]byte, 2)
 	if _, err := io.ReadFull(b.r, head); err != nil {
-		return a, err
+		return a, false, err
 	}
-	if head[0]&0xf0 != 0x80 || head[1]&0x80 != 0 {
-		return a, fmt.Errorf("a frame of the server begins with %x", head)
+	if head[0]&0x70 != 0 || head[1]&0x80 != 0 {
+		return a, false, fmt.Errorf("a frame of the server begins with %x", head)
 	}
 	n := uint64(head[1])
 	if n > 125 {
 		long := make([]byte, 8)
 		size := 2 + 6*int(n-126)
 		if _, err := io.ReadFull(b.r, long[8-size:]); err != nil {
-			return a, err
+			return a, false, err
 		}
 		n = binary.BigEndian.Uint64(long)
 	}
 	if n > 4<<20 {
-		return a, fmt.Errorf("a frame of %d bytes", n)
+		return a, false, fmt.Errorf("a frame of %d bytes", n)
 	}
 	a = arrived{head[0] & 0xf, make([]byte, n)}
 	_, err = io.ReadFull(b.r, a.body)
-	return a, err
+	return a, head[0]&0x80 != 0, err
 }
 
 // await is the next frame of a kind; what comes before is dropped.
@@ -760,7 +783,7 @@ func TestWebSocketCutOffWithoutGoodbye(t *testing.T) {
 }
 
 func TestWebSocketDrain(t *testing.T) {
-	r := startSite(t)
+	r := startSite(t, func(c *Config) { c.DrainTimeout = time.Minute })
 	ann, idle := r.login("ann", windows), r.browse()
 	r.eventually("both are there", func() bool { return r.srv.Sessions() == 2 })
 	r.node.mu.Lock()
@@ -812,7 +835,7 @@ func TestIdleWebSocketsKeepNoMemoryBeyondTheirStructs(t *testing.T) {
 			t.Fatal(err)
 		}
 		conns = append(conns, c)
-		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.SetDeadline(time.Now().Add(time.Minute))
 		b.Conn, b.r = c, bufio.NewReader(c)
 		b.put([]byte(handshake("x")))
 		if res, err := http.ReadResponse(b.r, nil); err != nil || res.StatusCode != http.StatusSwitchingProtocols {

@@ -2,6 +2,7 @@ package ws
 
 import (
 	"encoding/binary"
+	"iter"
 	"sync"
 
 	rfc6455 "github.com/gobwas/ws"
@@ -25,6 +26,8 @@ const (
 	frameUpTo = 32 << 10
 	// directFrom is how large a PDU has to be, in bytes, to be written without a copy.
 	directFrom = 16 << 10
+	// pieceSize is about how many bytes of a large PDU's text a frame has.
+	pieceSize = 16 << 10
 	// maxOwed bounds the answers to texts that were not understood, in bytes, that wait to be written.
 	maxOwed = 64 << 10
 	// uncounted is how many bytes of a text a connection may keep without their being counted.
@@ -108,7 +111,16 @@ type rare struct {
 	control []byte // of a control frame that is not whole
 	pong    []byte // to be written; nil: none
 	owed    []byte // frames to be written that are no PDUs of the session
+	pieces  *pieces
 	why     *farewell
+}
+
+// pieces are what is still to come of the text of a large PDU.
+type pieces struct {
+	next func() ([]byte, bool)
+	stop func()
+	op   rfc6455.OpCode // of the next frame
+	pdu  uint32         // bytes of the PDU
 }
 
 // more is what the connection has beyond its struct, to be changed.
@@ -121,7 +133,7 @@ func (c *Conn) more() *rare {
 
 // tidy lets go of what is empty.
 func (c *Conn) tidy() {
-	if r := c.rare; r != nil && r.text == nil && r.control == nil && r.pong == nil && r.owed == nil && r.why == nil {
+	if r := c.rare; r != nil && r.text == nil && r.control == nil && r.pong == nil && r.owed == nil && r.pieces == nil && r.why == nil {
 		c.rare = nil
 	}
 }
@@ -190,7 +202,17 @@ func (c *Conn) mayStill(free bool) bool {
 		return false
 	}
 	c.body = nil
+	c.stop()
 	return true
+}
+
+// stop writes no more of the text that is under way. A close frame may stand between its frames.
+func (c *Conn) stop() {
+	if c.rare != nil && c.rare.pieces != nil {
+		c.rare.pieces.stop()
+		c.rare.pieces = nil
+		c.tidy()
+	}
 }
 
 // Sent takes a written buffer back, and gives the session its own when all of it has left.
@@ -224,6 +246,7 @@ func (c *Conn) Hangup() {
 // Closed is the end of the connection.
 func (c *Conn) Closed(err error) {
 	c.deaf = true
+	c.stop()
 	c.rare = nil
 	c.out, c.body = nil, nil // the connection may still be writing them
 	c.count()
@@ -243,18 +266,21 @@ func (c *Conn) fill(last bool) []byte {
 	now := c.shared.Tick()
 	ping := now >= c.heard+PingAfter && now >= c.pinged+PingAfter && !last
 	r := c.rare
-	owes := r != nil && (r.pong != nil || r.owed != nil)
+	owes := r != nil && (r.pong != nil || r.owed != nil && r.pieces == nil)
 	if c.body == nil && !owes && !ping && !last {
 		return nil
 	}
 	out := buffers.Get().(*buffer)
 	b := out.b
 	if owes {
-		b = append(b, r.owed...)
+		if r.pieces == nil { // no message stands within another
+			b = append(b, r.owed...)
+			r.owed = nil
+		}
 		if r.pong != nil {
 			b = append(appendHeader(b, rfc6455.OpPong, len(r.pong)), r.pong...)
 		}
-		r.owed, r.pong = nil, nil
+		r.pong = nil
 		c.tidy()
 	}
 	if ping {
@@ -284,6 +310,9 @@ func (c *Conn) fill(last bool) []byte {
 
 // next frames the next PDU of the session, unless that is a large text that many get.
 func (c *Conn) next(b []byte) ([]byte, *text) {
+	if c.rare != nil && c.rare.pieces != nil {
+		return c.piece(b, nil), nil
+	}
 	f, n, err := pdu.Next(c.body[c.off:], pdu.MaxAfterLogin)
 	if n == 0 || err != nil { // a session writes only whole PDUs
 		n = len(c.body) - int(c.off)
@@ -292,6 +321,8 @@ func (c *Conn) next(b []byte) ([]byte, *text) {
 	switch {
 	case c.form == rfc6455.OpText:
 		switch t := c.shared.texts.find(&f); {
+		case t == nil && n >= directFrom:
+			return c.piece(b, &f), nil
 		case t == nil:
 			b = appendPDU(b, &f)
 		case len(t.frame) >= directFrom:
@@ -307,6 +338,28 @@ func (c *Conn) next(b []byte) ([]byte, *text) {
 	}
 	c.off += uint32(n)
 	return b, nil
+}
+
+// piece appends the next frame of a large PDU's text; f is one whose text begins. The last frame is empty.
+func (c *Conn) piece(b []byte, f *pdu.Frame) []byte {
+	r := c.more()
+	if f != nil {
+		next, stop := iter.Pull(pdujson.Pieces(f, pieceSize))
+		r.pieces = &pieces{next, stop, rfc6455.OpText, uint32(len(f.Raw))}
+	}
+	p := r.pieces
+	text, more := p.next()
+	start := len(b)
+	b = append(appendHeader(b, p.op, len(text)), text...)
+	p.op = rfc6455.OpContinuation
+	if more {
+		b[start] &^= 0x80
+		return b
+	}
+	c.off += p.pdu
+	r.pieces = nil
+	c.tidy()
+	return b
 }
 
 // appendPDU appends a PDU as a text message.

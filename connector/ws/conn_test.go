@@ -227,12 +227,13 @@ type got struct {
 	body string
 }
 
-// frames cuts what was written into frames, and checks that they are whole and well formed.
+// frames cuts what was written into frames, and checks that they are whole and well formed. A message in fragments is one.
 func (s *side) frames() (all []got) {
 	s.t.Helper()
+	begun := -1 // the message in all that is not over
 	for b := s.wire; len(b) > 0; {
 		head, n := 2, 0
-		if len(b) < 2 || b[0]&0xf0 != 0x80 || b[1]&0x80 != 0 {
+		if len(b) < 2 || b[0]&0x70 != 0 || b[1]&0x80 != 0 {
 			s.t.Fatalf("the server wrote a frame that begins with %x", b[:min(len(b), 8)])
 		}
 		switch n = int(b[1]); n {
@@ -244,8 +245,22 @@ func (s *side) frames() (all []got) {
 		if len(b) < head+n {
 			s.t.Fatalf("the server wrote half a frame")
 		}
-		all = append(all, got{b[0] & 0xf, string(b[head : head+n])})
+		op, last, body := b[0]&0xf, b[0]&0x80 != 0, string(b[head:head+n])
 		b = b[head+n:]
+		switch {
+		case op >= 8 && last:
+			all = append(all, got{op, body})
+			continue
+		case op >= 8 || (op == 0) != (begun >= 0):
+			s.t.Fatalf("the server wrote frame %x out of order", op)
+		case op == 0:
+			all[begun].body += body
+		default:
+			begun, all = len(all), append(all, got{op, body})
+		}
+		if last {
+			begun = -1
+		}
 	}
 	return all
 }

@@ -11,7 +11,9 @@
 // Of a binary message the bytes go on to the session as they come, so what is kept of it, and counted, is what is kept of
 // a PDU on a plain connection. A text is kept until it is whole; it counts as partial input too. Of pings that come faster
 // than they can be answered the last is answered. What is framed to go out is made a piece at a time from the session's
-// own buffer, and a large PDU is not copied. An idle connection holds no buffer.
+// own buffer, and a large PDU is not copied. The text of a large PDU, which may be six times as long, goes out in
+// fragments as it is made; one that many clients get, as a message to a group, is made once for all of them. An idle
+// connection holds no buffer.
 //
 // # How a connection ends
 //

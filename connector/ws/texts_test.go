@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,12 +22,12 @@ func push(id uint32, words string) []byte {
 	})
 }
 
-// alone is the text of PDUs as a client gets it that is the only one.
-func alone(t failer, body []byte) []byte {
+// alone is what a client gets that is the only one.
+func alone(t failer, body []byte) []got {
 	s := reader(t, nil)
 	s.out = [][]byte{body}
 	s.pump()
-	return s.wire
+	return s.frames()
 }
 
 // reader is a client of texts, of the same server as another.
@@ -44,7 +45,7 @@ func TestSharedTextsAreTheSame(t *testing.T) {
 	shared := newSide(t).conn.shared
 	shared.Wrote = func(int) {}
 	bodies := make([][]byte, 600) // more than there is room for
-	want := make([][]byte, len(bodies))
+	want := make([][]got, len(bodies))
 	for i := range bodies {
 		bodies[i] = push(uint32(i), fmt.Sprint("message ", i))
 		if i%50 == 7 {
@@ -61,7 +62,7 @@ func TestSharedTextsAreTheSame(t *testing.T) {
 				for _, s := range some {
 					s.out, s.wire = [][]byte{bytes.Clone(body)}, nil
 					s.pump()
-					if !bytes.Equal(s.wire, want[i]) {
+					if !slices.Equal(s.frames(), want[i]) {
 						t.Errorf("body %d: got %.200q", i, s.wire)
 						return
 					}
@@ -79,7 +80,7 @@ func TestSharedTextsAreTheSame(t *testing.T) {
 func TestALargeTextIsThereOnce(t *testing.T) {
 	const n = 50
 	body := push(7, strings.Repeat("\x01", 290_000))
-	size := len(alone(t, body))
+	size := len(alone(t, body)[0].body)
 	shared := newSide(t).conn.shared
 	deaf := make([]*side, n)
 	for i := range deaf {
@@ -90,9 +91,9 @@ func TestALargeTextIsThereOnce(t *testing.T) {
 	for _, s := range deaf {
 		s.out = [][]byte{body}
 		s.pump()
-		if len(s.stuck) != size {
-			t.Fatalf("%d bytes wait of %d", len(s.stuck), size)
-		}
+	}
+	if n := len(deaf[n-1].stuck); n <= size {
+		t.Fatalf("%d bytes wait of %d", n, size)
 	}
 	if held := heap() - before; held > 4*size {
 		t.Errorf("%d clients that do not read hold %d bytes of a text of %d", n, held, size)
@@ -102,6 +103,59 @@ func TestALargeTextIsThereOnce(t *testing.T) {
 		s.conn.Closed(nil)
 	}
 	if held := heap() - before; held > size/2 {
+		t.Errorf("%d bytes are held for nobody", held)
+	}
+	runtime.KeepAlive(deaf)
+}
+
+// Of a large text that one client gets alone no more is there than its PDU takes, twice, and a few pieces.
+func TestALargeTextForOneIsNeverWhole(t *testing.T) {
+	body := push(7, strings.Repeat("\x01", 290_000))
+	body[12]++ // an answer: nobody else's
+	whole := alone(t, body)
+	if n := len(whole[0].body); n < 2<<20 {
+		t.Fatalf("a text of %d bytes", n)
+	}
+	const n = 20
+	before := heap()
+	deaf := make([]*side, n)
+	for i := range deaf {
+		deaf[i] = reader(t, nil)
+		deaf[i].deaf = true
+		deaf[i].out = [][]byte{body}
+		deaf[i].pump()
+	}
+	if each := (heap() - before) / n; each > 2*len(body)+4*frameUpTo {
+		t.Errorf("a client that does not read holds %d bytes beside a PDU of %d", each, len(body))
+	}
+	// One reads after all, and is answered between the pieces; the answer to a text comes behind them.
+	s := deaf[0]
+	s.conn.Input(s.frame(9, true, []byte("x")))
+	s.conn.Input(s.frame(1, true, []byte(`{"command":"IMNothing"}`)))
+	s.deaf = false
+	s.pump()
+	all := s.frames()
+	if len(all) != 3 || all[0] != whole[0] || all[1] != (got{10, "x"}) || !strings.Contains(all[2].body, "error") {
+		t.Errorf("%d messages", len(all))
+	}
+	if s.conn.rare != nil || s.conn.out != nil || s.lent != nil || s.given+s.wrote != len(s.wire) {
+		t.Errorf("%d and %d bytes counted of %d", s.given, s.wrote, len(s.wire))
+	}
+	// One is told between the pieces why it ends at once.
+	s = deaf[1]
+	s.wire, s.stuck = append(s.wire, s.stuck...), nil
+	s.conn.Sent(s.last.Write)
+	s.close, s.why, s.deaf = reactor.CloseNow, SentAway, false
+	s.pump()
+	if b := s.wire[len(s.wire)-50:]; s.closed != reactor.CloseGently || !bytes.Contains(b, []byte("\x0f\xa2")) {
+		t.Errorf("close %v, ends with %q", s.closed, b)
+	}
+	for _, s := range deaf {
+		s.conn.Closed(nil)
+		s.stuck, s.last, s.wire, s.lent = nil, reactor.Next{}, nil, nil
+	}
+	all = nil
+	if held := heap() - before; held > len(body)/2 {
 		t.Errorf("%d bytes are held for nobody", held)
 	}
 	runtime.KeepAlive(deaf)

@@ -223,9 +223,13 @@ const notWhole = "want a whole number"
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends s as a JSON string. Only what must be escaped is.
-func appendString[T ~string | ~[]byte](dst []byte, s T) []byte {
-	dst = append(dst, '"')
+// appendString appends s as a JSON string.
+func appendString(dst []byte, s string) []byte {
+	return append(appendEscaped(append(dst, '"'), s), '"')
+}
+
+// appendEscaped appends what stands between the quotes. Only what must be escaped is.
+func appendEscaped(dst []byte, s string) []byte {
 	done := 0
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -255,7 +259,7 @@ func appendString[T ~string | ~[]byte](dst []byte, s T) []byte {
 			done = i
 			continue
 		}
-		r, n := utf8.DecodeRuneInString(string(s[i:min(len(s), i+utf8.UTFMax)]))
+		r, n := utf8.DecodeRuneInString(s[i:])
 		if r == utf8.RuneError && n == 1 {
 			dst = append(dst, s[done:i]...)
 			dst = append(dst, "\uFFFD"...)
@@ -263,6 +267,5 @@ func appendString[T ~string | ~[]byte](dst []byte, s T) []byte {
 		}
 		i += n
 	}
-	dst = append(dst, s[done:]...)
-	return append(dst, '"')
+	return append(dst, s[done:]...)
 }

@@ -25,6 +25,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"strconv"
 	"unicode/utf8"
@@ -199,18 +200,43 @@ func readCommand(value []byte) (client.Command, *fault) {
 // string that is not UTF-8, which the wire allows, is shown with U+FFFD for what JSON can't hold: who receives it is not
 // to blame. On an error, an *Error, nothing is appended; what a server sends under the rules of package client has none.
 func AppendText(dst []byte, f *pdu.Frame) ([]byte, error) {
+	w := writer{b: dst}
+	if err := w.frame(f); err != nil {
+		return dst, err
+	}
+	return w.b, nil
+}
+
+// Pieces gives what AppendText appends, or what a client is told of its error, in pieces of about size bytes, so that a
+// large PDU's text need not be held as a whole. A piece is valid until the next. Of the PDU nothing is looked at once the
+// first piece was given.
+func Pieces(f *pdu.Frame, size int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		w := writer{size: size, give: yield}
+		if err := w.frame(f); err != nil {
+			w.b = AppendError(w.b[:0], err)
+		}
+		if !w.over {
+			yield(w.b)
+		}
+	}
+}
+
+// frame writes a PDU; what has an error is not begun.
+func (w *writer) frame(f *pdu.Frame) error {
 	c, ok := client.Lookup(f.Command)
 	if !ok {
-		return dst, &Error{Seq: f.Seq, Reason: fmt.Sprintf("command: there is no 0x%04x", f.Command), err: client.ErrUnknownCommand}
+		return &Error{Seq: f.Seq, Reason: fmt.Sprintf("command: there is no 0x%04x", f.Command), err: client.ErrUnknownCommand}
 	}
 	m, err := client.Decode(c.ID, f.Body)
 	if err != nil {
-		return dst, &Error{Command: string(c.Message.Name()), Seq: f.Seq, Reason: "body: " + err.Error(), err: err}
+		return &Error{Command: string(c.Message.Name()), Seq: f.Seq, Reason: "body: " + err.Error(), err: err}
 	}
-	dst = appendEnvelope(dst, c.Service(), c.Message.Name(), f.Seq)
+	w.b = appendEnvelope(w.b, c.Service(), c.Message.Name(), f.Seq)
 	r := m.ProtoReflect()
-	dst = planOf(r.Descriptor()).append(dst, r)
-	return append(dst, '}'), nil
+	planOf(r.Descriptor()).write(w, r)
+	w.b = append(w.b, '}')
+	return nil
 }
 
 func appendEnvelope(dst []byte, service uint16, command protoreflect.Name, seq uint16) []byte {

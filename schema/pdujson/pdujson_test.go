@@ -281,6 +281,54 @@ func TestGoldenTexts(t *testing.T) {
 	}
 }
 
+// The pieces of a text are together the text, and none is much longer than it should be.
+func TestPieces(t *testing.T) {
+	check := func(t failer, f *pdu.Frame, size int) {
+		want, err := pdujson.AppendText(nil, f)
+		if err != nil {
+			want = pdujson.AppendError(nil, err)
+		}
+		var got []byte
+		for piece := range pdujson.Pieces(f, size) {
+			if len(piece) > 2*size+256 {
+				t.Fatalf("a piece of %d bytes, not %d", len(piece), size)
+			}
+			got = append(got, piece...)
+			clear(piece)
+		}
+		if !bytes.Equal(got, want) {
+			t.Fatalf("in pieces of %d bytes %.300q, want %.300q", size, got, want)
+		}
+	}
+	rapid.Check(t, func(r *rapid.T) {
+		c := rapid.SampledFrom(slices.Collect(client.Commands())).Draw(r, "command")
+		check(r, frame(tb{t, r}, c.ID, 7, message(c).Draw(r, "message")), rapid.IntRange(1, 300).Draw(r, "size"))
+	})
+	data := func(words string) *pdu.Frame {
+		return only(t, pdu.Append(nil, 3, client.CmdMsgData, 0, func(b []byte) []byte {
+			return client.AppendMsgData(b, 1, 2, 3, 4, 1, content.EncryptText(words))
+		}))
+	}
+	for _, words := range []string{strings.Repeat("\x01", 5000), strings.Repeat("a😀ä", 2000), strings.Repeat("\xbf", 3000), strings.Repeat("\xf0\x9f", 3000)} {
+		for _, size := range []int{1, 50, 51, 1000, 32 << 10, 1 << 20} {
+			check(t, data(words), size)
+		}
+	}
+	// A string of another client that is no UTF-8.
+	check(t, frame(t, client.CmdLoginReq, 1, &imlogin.IMLoginReq{UserName: new(strings.Repeat("\xe2\x82A", 500)), Password: new("x"),
+		OnlineStatus: imbase.UserStatType_USER_STATUS_ONLINE.Enum(), ClientType: imbase.ClientType_CLIENT_TYPE_WEB.Enum()}), 10)
+	check(t, &pdu.Frame{Header: pdu.Header{Command: client.CmdLoginReq}, Body: []byte("?")}, 10)
+	check(t, &pdu.Frame{Header: pdu.Header{Command: 0x7fff}}, 10)
+	// Whoever wants no more is given no more.
+	for range pdujson.Pieces(data(strings.Repeat("x", 5000)), 100) {
+		break
+	}
+}
+
+type failer interface {
+	Fatalf(format string, args ...any)
+}
+
 func client0(command uint16) proto.Message {
 	c, _ := client.Lookup(command)
 	return c.New()

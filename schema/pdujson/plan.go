@@ -350,66 +350,123 @@ func decodeBase64(s string) ([]byte, error) {
 	return e.DecodeString(s)
 }
 
-// append appends m as an object.
-func (p *plan) append(dst []byte, m protoreflect.Message) []byte {
-	dst = append(dst, '{')
-	start := len(dst)
+// writer takes a text. Where it gives pieces away it holds no more of the text than about one.
+type writer struct {
+	b    []byte
+	size int               // of a piece; 0: the text is one
+	give func([]byte) bool // false: nobody wants the rest
+	over bool              // nobody does
+}
+
+// room gives a piece away if there is one; it is false once nobody wants more.
+func (w *writer) room() bool {
+	if w.size > 0 && len(w.b) >= w.size && !w.over {
+		w.over = !w.give(w.b)
+		w.b = w.b[:0]
+	}
+	return !w.over
+}
+
+// part is how many bytes of a long value are written at a time: each may take six, as an escape does.
+func (w *writer) part() int {
+	if w.size == 0 {
+		return math.MaxInt
+	}
+	return max(w.size/8/3*3, 6) // whole groups of base64, and room for any rune
+}
+
+func (w *writer) text(s string) {
+	w.b = append(w.b, '"')
+	for len(s) > 0 && w.room() {
+		n := min(len(s), w.part())
+		for n < len(s) && n > 0 && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		if n == 0 {
+			n = w.part() // no UTF-8, and no rune that this could cut
+		}
+		w.b = appendEscaped(w.b, s[:n])
+		s = s[n:]
+	}
+	w.b = append(w.b, '"')
+}
+
+func (w *writer) bytes(b []byte) {
+	w.b = append(w.b, '"')
+	for len(b) > 0 && w.room() {
+		n := min(len(b), w.part())
+		w.b = base64.StdEncoding.AppendEncode(w.b, b[:n])
+		b = b[n:]
+	}
+	w.b = append(w.b, '"')
+}
+
+// write writes m as an object.
+func (p *plan) write(w *writer, m protoreflect.Message) {
+	w.b = append(w.b, '{')
+	first := true
 	for i := range p.fields {
 		f := &p.fields[i]
 		if !m.Has(f.desc) {
 			continue
 		}
-		if len(dst) > start {
-			dst = append(dst, ',')
+		if !w.room() {
+			return
 		}
-		dst = append(dst, f.key...)
+		if !first {
+			w.b = append(w.b, ',')
+		}
+		first = false
+		w.b = append(w.b, f.key...)
 		v := m.Get(f.desc)
 		if f.list {
-			dst = f.appendList(dst, v.List())
+			f.writeList(w, v.List())
 		} else {
-			dst = f.append(dst, v)
+			f.write(w, v)
 		}
 		if p.plain != nil && p.plain.of == i && p.plain.out != nil && p.isText(m) {
 			if plain, ok := p.plain.out(v.Bytes()); ok {
-				dst = append(dst, ',')
-				dst = append(dst, p.plain.key...)
-				dst = appendString(dst, plain)
+				w.b = append(w.b, ',')
+				w.b = append(w.b, p.plain.key...)
+				w.text(plain)
 			}
 		}
 	}
-	return append(dst, '}')
+	w.b = append(w.b, '}')
 }
 
-func (f *field) appendList(dst []byte, l protoreflect.List) []byte {
-	dst = append(dst, '[')
+func (f *field) writeList(w *writer, l protoreflect.List) {
+	w.b = append(w.b, '[')
 	for i := range l.Len() {
-		if i > 0 {
-			dst = append(dst, ',')
+		if !w.room() {
+			return
 		}
-		dst = f.append(dst, l.Get(i))
+		if i > 0 {
+			w.b = append(w.b, ',')
+		}
+		f.write(w, l.Get(i))
 	}
-	return append(dst, ']')
+	w.b = append(w.b, ']')
 }
 
-func (f *field) append(dst []byte, v protoreflect.Value) []byte {
+func (f *field) write(w *writer, v protoreflect.Value) {
 	switch f.kind {
 	case protoreflect.BoolKind:
-		return strconv.AppendBool(dst, v.Bool())
+		w.b = strconv.AppendBool(w.b, v.Bool())
 	case protoreflect.Uint32Kind:
-		return strconv.AppendUint(dst, v.Uint(), 10)
+		w.b = strconv.AppendUint(w.b, v.Uint(), 10)
 	case protoreflect.StringKind:
-		return appendString(dst, v.String())
+		w.text(v.String())
 	case protoreflect.BytesKind:
-		dst = append(dst, '"')
-		dst = base64.StdEncoding.AppendEncode(dst, v.Bytes())
-		return append(dst, '"')
+		w.bytes(v.Bytes())
 	case protoreflect.EnumKind:
 		// Its number is in the list, or the message would not have been read.
-		dst = append(dst, '"')
-		dst = append(dst, f.desc.Enum().Values().ByNumber(v.Enum()).Name()...)
-		return append(dst, '"')
+		w.b = append(w.b, '"')
+		w.b = append(w.b, f.desc.Enum().Values().ByNumber(v.Enum()).Name()...)
+		w.b = append(w.b, '"')
 	case protoreflect.MessageKind:
-		return f.message.append(dst, v.Message())
+		f.message.write(w, v.Message())
+	default:
+		panic(fmt.Sprintf("pdujson: the protocol has no %v", f.kind))
 	}
-	panic(fmt.Sprintf("pdujson: the protocol has no %v", f.kind))
 }
