@@ -68,7 +68,7 @@ func TestIdleSessionsKeepNoMemoryBeyondTheirStructs(t *testing.T) {
 			t.Fatal(err)
 		}
 		conns = append(conns, c)
-		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.SetDeadline(time.Now().Add(time.Minute))
 		login := pack(t, client.CmdLoginReq, 1, loginReq(fmt.Sprint("p", 1000+i), "pw", android))
 		if _, err := c.Write(append(login, pdutest.Heartbeat...)); err != nil {
 			t.Fatal(err)

@@ -95,7 +95,7 @@ func (r *running) dial() *dialled {
 
 func dialledOver(t testing.TB, c net.Conn) *dialled {
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	return &dialled{t, c, bufio.NewReader(c)}
 }
 
@@ -164,7 +164,7 @@ func (d *dialled) login(name string, kind imbase.ClientType) *dialled {
 
 func (r *running) eventually(what string, f func() bool) {
 	r.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !f() {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("not in time: %s", what)
@@ -320,7 +320,7 @@ func TestMalformedInputOverSockets(t *testing.T) {
 }
 
 func TestSilentConnectionsAreClosedAfterTheLoginWait(t *testing.T) {
-	r := start(t, func(c *Config) { c.Limits.LoginWait = 2 * time.Second })
+	r := start(t, func(c *Config) { c.Limits.LoginWait = 6 * time.Second })
 	const n = 500
 	var conns []*dialled
 	for i := range n {
@@ -367,7 +367,7 @@ func TestConnectionLimits(t *testing.T) {
 }
 
 func TestDrainDeliversPendingAcks(t *testing.T) {
-	r := start(t)
+	r := start(t, func(c *Config) { c.DrainTimeout = time.Minute })
 	ann, idle := r.dial().login("ann", windows), r.dial()
 	r.node.mu.Lock()
 	r.node.auto = false

@@ -23,7 +23,7 @@ const (
 )
 
 // Patience is how long a client waits for what must come. It is no measure of speed.
-const Patience = 20 * time.Second
+const Patience = time.Minute
 
 // Client is one connection. It belongs to one goroutine. What goes wrong fails the test.
 type Client struct {

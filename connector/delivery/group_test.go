@@ -60,7 +60,7 @@ func (n *node) move(group uint32, added, removed []uint32) {
 
 func (n *node) did(group uint32, ev *event.Event) delivery.Result {
 	n.w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	r, err := n.AppendWait(ctx, n.groupStream(group), ev)
 	if err != nil || r.Void != frame.Void_VOID_NONE {

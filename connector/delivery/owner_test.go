@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -415,16 +416,16 @@ func TestNotOwnerIsAskedAgain(t *testing.T) {
 	w.owner(k)
 	a := w.node(k)
 	ghost := newGhost(t, k, a)
-	refused := 0
-	ghost.refuse = func() bool { refused++; return refused <= 3 }
+	var asked atomic.Int64
+	ghost.refuse = func() bool { return asked.Add(1) <= 3 }
 	ghost.lead()
 	bustest.Eventually(t, "the node listens to the other term", func() bool { return ghost.attached.Load() >= 2 && a.Ready() == nil })
 	key := event.Direct(1, 2)
 	if _, err := a.AskTimeline(t.Context(), key, head(key, 1)); err != nil {
 		t.Error(err)
 	}
-	if refused < 4 {
-		t.Errorf("asked %d times", refused)
+	if n := asked.Load(); n < 4 {
+		t.Errorf("asked %d times", n)
 	}
 }
 

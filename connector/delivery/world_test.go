@@ -170,7 +170,7 @@ func (n *node) awaitStarted() {
 	case <-n.Started():
 	case <-n.done:
 		n.w.t.Fatalf("node ended: %v", n.err)
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		n.w.t.Fatalf("node did not start: %v", n.Ready())
 	}
 }
@@ -518,7 +518,7 @@ func (n *node) send(from, to uint32, done func(delivery.Result)) {
 // sendWait sends and waits for the outcome.
 func (n *node) sendWait(from, to uint32) delivery.Result {
 	n.w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	r, err := n.AppendWait(ctx, n.stream(from, to), n.w.text(from, to, event.ID{}, []byte("hello")))
 	if err != nil {

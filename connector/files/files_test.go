@@ -806,7 +806,7 @@ func TestACancelledUploadIsGone(t *testing.T) {
 
 func TestAClientThatDoesNotReadIsClosed(t *testing.T) {
 	r := newRig(t, func(_ *files.StoreConfig, l *files.Limits) {
-		l.Write, l.Grace = 200*time.Millisecond, 50*time.Millisecond
+		l.Write, l.Grace = 3*time.Second, 50*time.Millisecond // enough for all that the receiver asks for
 	})
 	const piece = 64 << 10
 	task := r.task(64<<20, true)
@@ -826,7 +826,7 @@ func TestAClientThatDoesNotReadIsClosed(t *testing.T) {
 
 func TestLimitsOfConnections(t *testing.T) {
 	r := newRig(t, func(_ *files.StoreConfig, l *files.Limits) {
-		l.PerAddress, l.LoginWait, l.Idle = 2, 300*time.Millisecond, 400*time.Millisecond
+		l.PerAddress, l.LoginWait, l.Idle = 2, 1500*time.Millisecond, 2*time.Second
 	})
 	task := r.task(10, true)
 	login := r.login(anna, task.ID, sender)
@@ -834,7 +834,7 @@ func TestLimitsOfConnections(t *testing.T) {
 	silent.Sync()
 	connectortest.Dial(t, r.addr).ExpectClosed() // the third of one address
 	// Heartbeats keep the one that is logged in, and not the one that never logs in.
-	for range 8 {
+	for range 24 {
 		time.Sleep(100 * time.Millisecond)
 		login.Sync()
 	}

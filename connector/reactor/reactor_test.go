@@ -81,7 +81,7 @@ func (p *script) change(f func()) {
 
 func (p *script) eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); ; runtime.Gosched() {
 		p.mu.Lock()
 		ok := f()
 		p.mu.Unlock()
@@ -298,7 +298,7 @@ func dial(t *testing.T, ln net.Listener) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	return c.(*net.TCPConn)
 }
 
@@ -599,7 +599,7 @@ func TestManyConnectionsShareFewGoroutines(t *testing.T) {
 		conns = append(conns, c)
 	}
 	for _, c := range conns {
-		c.SetDeadline(time.Now().Add(10 * time.Second))
+		c.SetDeadline(time.Now().Add(time.Minute))
 		c.Write([]byte("x"))
 		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 			t.Fatal(err)

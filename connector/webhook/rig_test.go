@@ -83,7 +83,7 @@ func (w *world) up() {
 	w.run(n.Run)
 	select {
 	case <-n.Started():
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		w.Fatalf("node did not start: %v", n.Ready())
 	}
 }
@@ -151,7 +151,7 @@ func (w *world) append(s event.Stream, ev *event.Event) delivery.Result {
 	if ev.At == 0 {
 		ev.At = time.Now().UnixMilli()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	r, err := w.node.AppendWait(ctx, s, ev)
 	if err != nil {
@@ -571,7 +571,7 @@ func (w *world) replaceViews() {
 // asked waits until a view answers about a message.
 func (w *world) asked(k event.ConversationKey, user uint32) uint32 {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	ans, err := w.node.AskTimeline(ctx, k, &query.Request{Body: &query.Request_Head{Head: &query.Head{Conversation: k[:], User: user}}})
 	if err != nil {

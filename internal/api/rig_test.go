@@ -95,7 +95,7 @@ func newRig(t testing.TB, opts ...bustest.Option) *rig {
 	})
 	select {
 	case <-node.Started():
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the node has not started")
 	}
 	h, err := password.NewHasher(password.Cost{MemoryKiB: password.MinMemoryKiB, Iterations: 1})
@@ -103,7 +103,7 @@ func newRig(t testing.TB, opts ...bustest.Option) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, bus: k, node: node, hasher: h}
-	r.cfg = api.Config{Node: node, Log: k.Bus, Partitions: k.Partitions(), Hasher: h, Token: token, Version: "test", Logger: bustest.Logger(t)}
+	r.cfg = api.Config{ScanTime: time.Minute, Node: node, Log: k.Bus, Partitions: k.Partitions(), Hasher: h, Token: token, Version: "test", Logger: bustest.Logger(t)}
 	r.side = r.newSide(r.cfg)
 	return r
 }

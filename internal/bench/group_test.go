@@ -46,19 +46,28 @@ func (s *fakeServer) group(user uint32, f pdu.Frame) {
 	}
 }
 
-func runGroup(t *testing.T, s *fakeServer, c Group) *GroupReport {
+func runGroup(t *testing.T, s *fakeServer, c Group) (r *GroupReport) {
 	t.Helper()
 	c.Members, c.Senders, c.Size, c.Window = 5, 2, 100, 4
-	c.Duration, c.Drain = 200*time.Millisecond, 400*time.Millisecond
-	r, err := c.Run(t.Context(), s.options())
-	if err != nil {
-		t.Fatal(err)
+	wrong := s.groupFault != nil
+	if wrong {
+		c.Drain = 800 * time.Millisecond // for what may never come
 	}
+	groups := 0
+	longer(func(d time.Duration) bool {
+		c.Duration = d
+		var err error
+		if r, err = c.Run(t.Context(), s.options()); err != nil {
+			t.Fatal(err)
+		}
+		groups++
+		return s.relayed() >= 7 && (wrong || r.Sent >= 10)
+	})
 	r.Write(io.Discard)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.dissolved != 1 {
-		t.Errorf("%d groups were dissolved", s.dissolved)
+	if s.dissolved != groups {
+		t.Errorf("%d of %d groups were dissolved", s.dissolved, groups)
 	}
 	return r
 }

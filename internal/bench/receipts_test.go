@@ -16,16 +16,16 @@ import (
 const receiptsEvery = 10 * time.Millisecond
 
 // receiptLoads are both kinds of load, with receipts.
-var receiptLoads = map[string]func(t *testing.T, o Options, drain time.Duration) *ReceiptReport{
-	"oneone": func(t *testing.T, o Options, drain time.Duration) *ReceiptReport {
-		return receiptsOf(t, o, drain, false)
+var receiptLoads = map[string]func(t *testing.T, o Options, duration, drain time.Duration) *ReceiptReport{
+	"oneone": func(t *testing.T, o Options, duration, drain time.Duration) *ReceiptReport {
+		return receiptsOf(t, o, duration, drain, false)
 	},
-	"both": func(t *testing.T, o Options, drain time.Duration) *ReceiptReport {
-		return receiptsOf(t, o, drain, true)
+	"both": func(t *testing.T, o Options, duration, drain time.Duration) *ReceiptReport {
+		return receiptsOf(t, o, duration, drain, true)
 	},
-	"group": func(t *testing.T, o Options, drain time.Duration) *ReceiptReport {
+	"group": func(t *testing.T, o Options, duration, drain time.Duration) *ReceiptReport {
 		t.Helper()
-		r, err := Group{Members: 5, Senders: 2, Size: 100, Window: 2, Rate: 200, Duration: 200 * time.Millisecond,
+		r, err := Group{Members: 5, Senders: 2, Size: 100, Window: 2, Rate: 200, Duration: duration,
 			Drain: drain, Receipts: true, Every: receiptsEvery}.Run(t.Context(), o)
 		if err != nil {
 			t.Fatal(err)
@@ -36,9 +36,9 @@ var receiptLoads = map[string]func(t *testing.T, o Options, drain time.Duration)
 	},
 }
 
-func receiptsOf(t *testing.T, o Options, drain time.Duration, both bool) *ReceiptReport {
+func receiptsOf(t *testing.T, o Options, duration, drain time.Duration, both bool) *ReceiptReport {
 	t.Helper()
-	r, err := OneOne{Pairs: 3, Size: 100, Window: 2, Rate: 200, Both: both, Duration: 200 * time.Millisecond,
+	r, err := OneOne{Pairs: 3, Size: 100, Window: 2, Rate: 200, Both: both, Duration: duration,
 		Drain: drain, Receipts: true, Every: receiptsEvery}.Run(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -60,8 +60,15 @@ func TestRightReceiptsAreFoundRight(t *testing.T) {
 	for name, load := range receiptLoads {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := startServer(t)
-			r := load(t, s.options(), 10*time.Second)
+			var s *fakeServer
+			var r *ReceiptReport
+			longer(func(d time.Duration) bool {
+				s = startServer(t)
+				r = load(t, s.options(), d, time.Minute)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return r.Sent >= 20 && s.receipts >= 20
+			})
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if r.Foreign+r.Beyond+r.Back+r.Missing > 0 || r.Sent < 20 || s.receipts < 20 || r.Told*10 < uint64(s.receipts)*9 || r.Took.Count == 0 {
@@ -132,11 +139,16 @@ func TestEveryWrongReceiptIsFound(t *testing.T) {
 			}
 			t.Run(name+" "+c.name, func(t *testing.T) {
 				t.Parallel()
-				s := startServer(t)
-				s.mu.Lock()
-				s.receiptFault = c.fault
-				s.mu.Unlock()
-				if r := load(t, s.options(), 300*time.Millisecond); c.found(r) == 0 {
+				var r *ReceiptReport
+				longer(func(d time.Duration) bool {
+					s := startServer(t)
+					s.mu.Lock()
+					s.receiptFault = c.fault
+					s.mu.Unlock()
+					r = load(t, s.options(), d, 300*time.Millisecond)
+					return c.found(r) > 0
+				})
+				if c.found(r) == 0 {
 					t.Errorf("not found: %+v", r)
 				}
 			})
@@ -187,16 +199,16 @@ func TestAServerWithoutReceiptsIsTold(t *testing.T) {
 
 // Where only friends may write to each other, a load of people who are none can't be served.
 func TestFriendsAreMadeFirst(t *testing.T) {
-	for name, load := range map[string]func(t *testing.T, o Options) error{
-		"oneone": func(t *testing.T, o Options) error {
-			r, err := OneOne{Pairs: 3, Size: 100, Window: 2, Duration: 100 * time.Millisecond, Drain: 100 * time.Millisecond}.Run(t.Context(), o)
+	for name, load := range map[string]func(t *testing.T, o Options, drain time.Duration) error{
+		"oneone": func(t *testing.T, o Options, drain time.Duration) error {
+			r, err := OneOne{Pairs: 3, Size: 100, Window: 2, Duration: 100 * time.Millisecond, Drain: drain}.Run(t.Context(), o)
 			if err != nil {
 				return err
 			}
 			return r.Err()
 		},
-		"group": func(t *testing.T, o Options) error {
-			r, err := Group{Members: 5, Senders: 2, Size: 100, Window: 2, Duration: 100 * time.Millisecond, Drain: 100 * time.Millisecond}.Run(t.Context(), o)
+		"group": func(t *testing.T, o Options, drain time.Duration) error {
+			r, err := Group{Members: 5, Senders: 2, Size: 100, Window: 2, Duration: 100 * time.Millisecond, Drain: drain}.Run(t.Context(), o)
 			if err != nil {
 				return err
 			}
@@ -209,15 +221,15 @@ func TestFriendsAreMadeFirst(t *testing.T) {
 			s.friends = map[[2]string]bool{}
 			s.mu.Unlock()
 			o := s.options()
-			if err := load(t, o); err == nil {
+			if err := load(t, o, 100*time.Millisecond); err == nil {
 				t.Error("strangers were served")
 			}
 			o.Befriend = s.befriend
-			if err := load(t, o); err != nil {
+			if err := load(t, o, time.Minute); err != nil {
 				t.Error(err)
 			}
 			o.Befriend = func(context.Context, [][2]Account) error { return io.ErrUnexpectedEOF }
-			if err := load(t, o); err == nil || !strings.Contains(err.Error(), "make friends") {
+			if err := load(t, o, time.Minute); err == nil || !strings.Contains(err.Error(), "make friends") {
 				t.Errorf("error %v", err)
 			}
 		})

@@ -100,7 +100,12 @@ func TestLoadsOverWebSockets(t *testing.T) {
 		t.Run(string(by), func(t *testing.T) {
 			o := startServer(t).options()
 			o.Server, o.Transport = overWebSocket(t, o.Server, by), by
-			r, err := OneOne{Pairs: 2, Window: 4, Size: 100, Duration: 200 * time.Millisecond}.Run(t.Context(), o)
+			var r *OneOneReport
+			var err error
+			longer(func(d time.Duration) bool {
+				r, err = OneOne{Pairs: 2, Window: 4, Size: 100, Duration: d}.Run(t.Context(), o)
+				return err != nil || r.Delivered > 0
+			})
 			if err != nil || r.Err() != nil || r.Delivered == 0 || r.Received != r.Sent {
 				t.Errorf("%+v, %v", r, err)
 			}
@@ -121,7 +126,12 @@ func TestDisconnectedWebSocketIsFound(t *testing.T) {
 	}), nil)
 	o := s.options()
 	o.Server, o.Transport = overWebSocket(t, o.Server, WebSocket), WebSocket
-	r, err := OneOne{Pairs: 2, Window: 4, Size: 100, Duration: 200 * time.Millisecond, Drain: 100 * time.Millisecond}.Run(t.Context(), o)
+	var r *OneOneReport
+	var err error
+	longer(func(d time.Duration) bool {
+		r, err = OneOne{Pairs: 2, Window: 4, Size: 100, Duration: d, Drain: 100 * time.Millisecond}.Run(t.Context(), o)
+		return err != nil || s.relayed() >= 7
+	})
 	if err != nil || r.Dropped != 1 || !strings.Contains(r.DroppedWhy, "4001 replaced") {
 		t.Errorf("%+v, %v", r, err)
 	}

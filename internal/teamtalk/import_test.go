@@ -474,7 +474,7 @@ func TestImportRefusesNumbersThatAreTaken(t *testing.T) {
 		}
 		return file
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	if _, err := up.ImportTeamTalk(ctx, cfg, write("a.sql", "anna"), teamtalk.Options{}); err != nil {
 		t.Fatal(err)

@@ -442,11 +442,10 @@ func TestPicturesOnThePublicPort(t *testing.T) {
 	anna.Logout()
 	awaitStatus := func(want int, header ...string) {
 		t.Helper()
-		for range 200 {
+		for until := time.Now().Add(connectortest.Patience); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
 			if status, _, _, _ = picture(t, s.http, header...); status == want {
 				return
 			}
-			time.Sleep(10 * time.Millisecond)
 		}
 		t.Fatalf("with %v: %d, want %d", header, status, want)
 	}

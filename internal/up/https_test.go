@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"godwit/internal/admin"
@@ -20,12 +21,30 @@ import (
 	imextension "godwit/schema/client/extension"
 )
 
+// record keeps what is logged, also by who logs beyond the end.
+type record struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (r *record) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.all.Write(b)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.all.String()
+}
+
 // One process serves browsers over TLS as it does in the open: the page, and the session that it opens.
 func TestBrowsersComeByHTTPS(t *testing.T) {
 	cert, key := certtest.Write(t, t.TempDir(), "test", certtest.Ends)
 	trust := certtest.Trust(t, cert)
 	dir := t.TempDir()
-	var logged strings.Builder
+	var logged record
 	lines, stop := start(t, dir, func(c *up.Config) {
 		c.HTTPS, c.TLSCert, c.TLSKey = "127.0.0.1:0", cert, key
 		c.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelInfo}))
@@ -71,8 +90,8 @@ func TestBrowsersComeByHTTPS(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
-	if strings.Contains(logged.String(), "handshake") {
-		t.Error(logged.String())
+	if all := logged.String(); strings.Contains(all, "handshake") {
+		t.Error(all)
 	}
 }
 

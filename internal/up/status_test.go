@@ -35,7 +35,7 @@ func TestStatusTellsOfFilesPicturesAndPushes(t *testing.T) {
 	status := func(what string, fits func(st admin.Status) bool) admin.Status {
 		t.Helper()
 		var st admin.Status
-		for until := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		for until := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 			var err error
 			if st, err = c.Status(t.Context()); err != nil {
 				t.Fatal(err)

@@ -31,7 +31,7 @@ func serve(t *testing.T, play func(conn net.Conn)) string {
 			return
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
 		play(conn)
 	}))
 	t.Cleanup(func() {
@@ -48,7 +48,7 @@ func dial(t *testing.T, url string, o Options) *Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	return c
 }
 

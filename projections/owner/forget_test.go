@@ -18,7 +18,7 @@ import (
 // A node that stops, or that attached and was never heard, leaves nothing behind.
 func TestNodesThatAreGoneAreForgotten(t *testing.T) {
 	k := bustest.New(t)
-	p := open(t, k, func(c *Config) { c.ForgetAfter = time.Second })
+	p := open(t, k, func(c *Config) { c.ForgetAfter = 3 * time.Second })
 	run(t, p)
 	settled(t, p)
 	s := event.Direct(1, 2).Stream(k.Partitions())

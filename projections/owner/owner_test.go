@@ -167,7 +167,7 @@ func TestUnknownRuleStopsOneView(t *testing.T) {
 	}
 	go srv.Start()
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(20 * time.Second) {
+	if !srv.ReadyForConnections(time.Minute) {
 		t.Fatal("no server")
 	}
 	k := bustest.New(t, bustest.WithConfig(func(c *bus.Config) { c.URL, c.Partitions, c.Replicas = srv.ClientURL(), 2, 1 }))
@@ -185,11 +185,11 @@ func TestUnknownRuleStopsOneView(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := event.Direct(1, 2).Stream(2)
-	if _, err := nc.Request(bus.EventSubject(s), data, 5*time.Second); err != nil {
+	if _, err := nc.Request(bus.EventSubject(s), data, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	bustest.Eventually(t, "the process says so", func() bool { return errors.Is(p.Ready(), view.ErrUnknownRule) })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	lease, err := k.AcquireLease(ctx, p.stream(s).fold.Name())
 	if err != nil {

@@ -91,7 +91,7 @@ func fold(t *testing.T, v *View, records ...bus.Recorded) {
 
 func commit(t *testing.T, v *View) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := v.WaitCommitted(ctx, v.Folded()); err != nil {
 		t.Fatal(err)
@@ -115,7 +115,7 @@ func countOf(t *testing.T, v *View, at int64) (n uint64) {
 // until waits for a condition that another goroutine brings about.
 func until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !cond() {
 		if time.Now().After(deadline) {
 			t.Fatal("timed out: ", what)
@@ -676,7 +676,7 @@ func TestOverlaysActLikeTheMapTheyStandFor(t *testing.T) {
 			gate = make(chan struct{})
 			v.kickCommit(true)
 			v.mu.Unlock()
-			for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Microsecond) {
+			for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Microsecond) {
 				v.mu.Lock()
 				in := v.com != nil
 				v.mu.Unlock()
