@@ -261,6 +261,7 @@ export function conversationView(base, key) {
     const first = messagesOf(held()).find((m) => m.id > after && m.from !== app.state.me?.id);
     if (!first || !node.isConnected) return;
     reveal(first.id);
+    rows.querySelector(".fresh")?.scrollIntoView();
     log.focus({ preventScroll: true }); // the button may be gone
   }
 

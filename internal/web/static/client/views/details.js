@@ -50,15 +50,14 @@ export function detailsView(ctx, key, close) {
   });
 
   function group(state) {
-    const g = state.groups.get(id) ?? { members: [] };
+    const g = state.groups.get(id);
     const me = state.me?.id;
     const why = outside(state, key);
-    const inside = !why;
+    if (why) return head(state, why); // who comes and goes is not told from now on, and nothing can be done
     const admin = g.admin === me;
     const muted = Boolean(g.muted ?? state.conversations.get(key)?.muted);
     const normal = g.type !== "temporary";
-    // Who is outside is not told who comes and goes.
-    const members = why ? [] : [...g.members].sort((a, b) => (b === g.admin) - (a === g.admin) || (b === me) - (a === me) || personName(state, a).localeCompare(personName(state, b)));
+    const members = [...g.members].sort((a, b) => (b === g.admin) - (a === g.admin) || (b === me) - (a === me) || personName(state, a).localeCompare(personName(state, b)));
     const shown = all ? members : members.slice(0, SHOWN);
     const more = (member) => {
       const name = personName(state, member);
@@ -73,17 +72,17 @@ export function detailsView(ctx, key, close) {
       return button;
     };
     return [
-      head(state, why || plural(members.length, "member")),
-      inside && h("div", { class: "actions" },
+      head(state, plural(members.length, "member")),
+      h("div", { class: "actions" },
         h("label", { class: "action check" }, icon("mute"), h("span", { class: "grow" }, "Mute"), h("input", { type: "checkbox", role: "switch", checked: muted, onchange: (e) => attempt(app.muteGroup(id, e.target.checked)) })),
         (admin || !normal) && action({ text: "Add members", icon: "user_add", action: () => addMembersDialog(ctx, id) }),
         admin && action({ text: "Rename", icon: "edit", action: () => renameGroupDialog(ctx, id) })),
-      inside && h("h4", { class: "list-head" }, "Members"),
+      h("h4", { class: "list-head" }, "Members"),
       h("div", { class: "members" }, shown.map((m) => personRow(state, m, m === g.admin ? "administrator" : m === me ? "you" : "", m !== me && more(m)))),
       members.length > shown.length && h("button", { class: "button quiet wide", type: "button", onclick: () => { all = true; paint(); } }, `Show all ${members.length}`),
       h("div", { class: "actions" },
-        inside && action({ text: "Leave the group", icon: "leave", bad: true, action: () => leaveGroupDialog(ctx, id) }),
-        inside && admin && !normal && action({ text: "Dissolve the group", icon: "trash", bad: true, action: () => dissolveGroupDialog(ctx, id) }),
+        action({ text: "Leave the group", icon: "leave", bad: true, action: () => leaveGroupDialog(ctx, id) }),
+        admin && !normal && action({ text: "Dissolve the group", icon: "trash", bad: true, action: () => dissolveGroupDialog(ctx, id) }),
         removal(state)),
     ];
   }
