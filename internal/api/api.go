@@ -13,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"godwit/connector/delivery"
 	"godwit/internal/password"
@@ -60,12 +61,15 @@ type Config struct {
 	Live Live
 	// ScanTime bounds how long the log is read for one page of events, or one explanation; 0: the default.
 	ScanTime time.Duration
+	// ScanTurn bounds how long such a reading waits for its turn; 0: the default.
+	ScanTurn time.Duration
 
 	// BeginWebhook notes where a new target of pushes begins, before it is made; nil: nowhere.
 	BeginWebhook func(ctx context.Context, id string) error
 
-	Logger *slog.Logger     // nil: silent
-	Now    func() time.Time // nil: time.Now
+	Registerer prometheus.Registerer // of the metrics; nil: none
+	Logger     *slog.Logger          // nil: silent
+	Now        func() time.Time      // nil: time.Now
 }
 
 // API serves everything under [Prefix], and TeamTalk's two paths under /query/.
@@ -80,6 +84,7 @@ type API struct {
 	routes map[string]route // by pattern of the mux
 	doc    []byte
 	scans  chan struct{} // holds one for each reading of the log that is under way
+	sent   prometheus.Counter
 }
 
 // route is one operation.
@@ -110,7 +115,13 @@ func New(cfg Config) (*API, error) {
 		cfg.Now = time.Now
 	}
 	a := &API{cfg: cfg, log: cfg.Logger, now: cfg.Now, gate: newGate(cfg.Token, cfg.Node, cfg.Now),
-		mux: http.NewServeMux(), routes: map[string]route{}, scans: make(chan struct{}, maxScans)}
+		mux: http.NewServeMux(), routes: map[string]route{}, scans: make(chan struct{}, maxScans),
+		sent: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "godwit", Subsystem: "api", Name: "messages_total", Help: "Messages sent over the server API."})}
+	if cfg.Registerer != nil {
+		if err := cfg.Registerer.Register(a.sent); err != nil {
+			return nil, fmt.Errorf("api: metrics: %w", err)
+		}
+	}
 	a.repeat = newRepeats(cfg.Log, cfg.Now, a.log)
 
 	hc := huma.DefaultConfig("godwit server API", cfg.Version)

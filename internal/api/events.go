@@ -123,6 +123,11 @@ func (a *API) listEvents(ctx context.Context, in *struct {
 	}
 	limit := max(in.Limit, 1)
 	asOf, since, past := a.now().UnixMilli(), time.UnixMilli(in.Since), false
+	done, err := a.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	var found []explain.Entry
 	s, err := a.backward(ctx, streams, from, func(e explain.Entry) bool {
 		if past = e.Stored.Before(since); past {

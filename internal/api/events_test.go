@@ -186,6 +186,63 @@ func TestAScanEndsInTimeAndGoesOn(t *testing.T) {
 	}
 }
 
+// heldLog has one record in each stream, which is read once it is let go; it says that somebody reads.
+type heldLog struct {
+	api.Log
+	reading chan struct{}
+	free    chan struct{}
+}
+
+func (heldLog) LastSequence(context.Context, event.Stream) (uint64, error) { return 1, nil }
+
+func (h heldLog) ReadRecord(ctx context.Context, st event.Stream, seq uint64) (bus.Recorded, error) {
+	h.reading <- struct{}{}
+	select {
+	case <-h.free:
+	case <-ctx.Done():
+		return bus.Recorded{}, ctx.Err()
+	}
+	return h.Log.ReadRecord(ctx, st, seq)
+}
+
+// While four read the log others wait for their turn, but not for long: they are told so, and have it later.
+func TestWhoHasToWaitForTheLogIsToldSo(t *testing.T) {
+	r := told(t)
+	cfg := r.cfg
+	held := heldLog{r.cfg.Log, make(chan struct{}, 1000), make(chan struct{})}
+	cfg.Log, cfg.ScanTurn = held, 10*time.Millisecond
+	side := r.newSide(cfg)
+	done := make(chan int, 4)
+	for range 4 {
+		go func() {
+			got, err := side.try(ask{method: "GET", path: "/events?stream=PEOPLE"})
+			if err != nil {
+				t.Error(err)
+			}
+			done <- got.status
+		}()
+	}
+	for range 4 {
+		<-held.reading
+	}
+	for _, path := range []string{"/events", "/users/1/why", "/users/2/conversations/user-1/why"} {
+		got := side.do(ask{method: "GET", path: path})
+		problemOf(t, got, http.StatusServiceUnavailable, "log_busy")
+		if got.header.Get("Retry-After") != "1" {
+			t.Errorf("%s: %v", path, got.header)
+		}
+	}
+	close(held.free)
+	for range 4 {
+		if status := <-done; status != http.StatusOK {
+			t.Errorf("one that read: %d", status)
+		}
+	}
+	for _, path := range []string{"/events", "/users/1/why", "/users/2/conversations/user-1/why"} {
+		side.ok(http.StatusOK, "GET", path, nil, nil)
+	}
+}
+
 // fatLog has large records only, and counts how many are read. One of them, so far from the end, is what is looked for.
 type fatLog struct {
 	api.Log

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -15,7 +16,11 @@ type Live interface {
 	Nodes() []admin.NodeStatus
 }
 
-// LiveNode is a process of the cluster, and what it does now.
+// roleUp is the role of a process that is everything at once, as `godwit up` is: what keeps views says so of itself
+// besides, and both are one.
+const roleUp = "up"
+
+// LiveNode is a process of the cluster, and what it does now. Its role is connector, gateway or projector, or [roleUp].
 type LiveNode struct {
 	admin.NodeStatus
 	Live *observe.ProcessLive `json:"live,omitempty" doc:"Not there: it does not say"`
@@ -25,7 +30,7 @@ type liveOut struct {
 	Body struct {
 		EverySeconds int              `json:"every_seconds" doc:"Between two samples"`
 		Samples      []observe.Sample `json:"samples" nullable:"false" doc:"Of the last ten minutes, oldest first"`
-		Nodes        []LiveNode       `json:"nodes" nullable:"false" doc:"As in operator-status"`
+		Nodes        []LiveNode       `json:"nodes" nullable:"false" doc:"As in operator-status, but each process once: one that is connector, gateway and projector has the role up"`
 	}
 }
 
@@ -46,7 +51,13 @@ func (a *API) getLive(_ context.Context, in *struct {
 	}
 	samples, now := a.cfg.Live.Since(time.UnixMilli(in.Since))
 	b.Samples = append(b.Samples, samples...)
+	at := map[string]int{} // of processes in the list
 	for _, n := range a.cfg.Live.Nodes() {
+		if i, ok := at[n.Process]; ok {
+			b.Nodes[i].NodeStatus = both(b.Nodes[i].NodeStatus, n)
+			continue
+		}
+		at[n.Process] = len(b.Nodes)
 		node := LiveNode{NodeStatus: n}
 		if live, ok := now[n.Process]; ok {
 			node.Live = &live
@@ -54,4 +65,11 @@ func (a *API) getLive(_ context.Context, in *struct {
 		b.Nodes = append(b.Nodes, node)
 	}
 	return out, nil
+}
+
+// both is what one process says of itself as two.
+func both(a, b admin.NodeStatus) admin.NodeStatus {
+	return admin.NodeStatus{Process: a.Process, Node: cmp.Or(a.Node, b.Node), Role: roleUp, Advertise: cmp.Or(a.Advertise, b.Advertise),
+		Clients: a.Clients + b.Clients, Capacity: a.Capacity + b.Capacity, State: cmp.Or(a.State, b.State), Clock: cmp.Or(a.Clock, b.Clock),
+		Views: a.Views + b.Views, Owns: a.Owns + b.Owns}
 }

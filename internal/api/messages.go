@@ -219,6 +219,9 @@ func (a *API) sendMessage(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	if res.Void == frame.Void_VOID_NONE {
+		a.sent.Inc()
+	}
 	return &struct{ Body Sent }{Sent{ID: res.ID, From: b.From}}, nil
 }
 

@@ -71,6 +71,7 @@ const (
 	nameTooLarge     = "too_large"
 	nameBusy         = "too_many_failures"
 	nameUnavailable  = "unavailable"
+	nameScans        = "log_busy"
 	nameConflict     = "conflict"
 	nameTimeout      = "timeout"
 	nameInternal     = "internal"

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,9 +27,10 @@ const (
 	scanAtOnce  = 16 // reads under way of one scan
 	scanChunk   = 8  // records of a stream that are read ahead at first; it doubles
 	scanChunks  = 128
-	scanBytes   = 16 << 20 // of records that one scan holds, about: it shares them among its streams
-	maxScans    = 4        // at once; further ones wait
-	wholeRecord = -1       // index of a place before which all of the record is still to be looked at
+	scanBytes   = 16 << 20        // of records that one scan holds, about: it shares them among its streams
+	maxScans    = 4               // at once; further ones wait for their turn
+	scanTurn    = 3 * time.Second // so long, then they are told to come again
+	wholeRecord = -1              // index of a place before which all of the record is still to be looked at
 )
 
 // place is where a scan of a stream goes on: at an event of a record, towards older ones. Sequence 0 is the end.
@@ -71,15 +73,31 @@ func (s scan) searchedTo() *time.Time {
 	return &s.reached
 }
 
-// backward shows the events of some streams, the newest first by when the log took them, until see has seen enough, the
-// streams end or the time is over. from is where to begin, for those streams that it names; nil: all at their ends.
-func (a *API) backward(ctx context.Context, streams []event.Stream, from map[event.Stream]place, see func(explain.Entry) (more bool)) (scan, error) {
+// turn waits until the log may be read backward once more; done is to be called when it has been.
+func (a *API) turn(ctx context.Context) (done func(), err error) {
+	done = func() { <-a.scans }
+	select {
+	case a.scans <- struct{}{}: // free, however late it is
+		return done, nil
+	default:
+	}
+	wait := time.NewTimer(cmp.Or(a.cfg.ScanTurn, scanTurn))
+	defer wait.Stop()
 	select {
 	case a.scans <- struct{}{}:
-		defer func() { <-a.scans }()
+		return done, nil
 	case <-ctx.Done():
-		return scan{}, context.Cause(ctx)
+		return nil, context.Cause(ctx)
+	case <-wait.C:
+		p := newProblem(http.StatusServiceUnavailable, nameScans, "Others read the log now", fmt.Sprintf("%d others read the log now: this waits for its turn", maxScans))
+		p.again = 1
+		return nil, p
 	}
+}
+
+// backward shows the events of some streams, the newest first by when the log took them, until see has seen enough, the
+// streams end or the time is over. The caller has the [API.turn]. from is where to begin, for those streams that it names; nil: all at their ends.
+func (a *API) backward(ctx context.Context, streams []event.Stream, from map[event.Stream]place, see func(explain.Entry) (more bool)) (scan, error) {
 	// Once the time is over nothing more is read; what is under way is waited for, so that every scan gets on.
 	over := time.Now().Add(cmp.Or(a.cfg.ScanTime, scanLimit))
 	var readers []*reader

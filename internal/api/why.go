@@ -57,6 +57,11 @@ func (a *API) whyConversation(ctx context.Context, in *OfConversation) (*whyConv
 
 	w := explain.Unread(m, explain.Names{})
 	chosen := explain.Filter{Conversation: c.key}
+	done, err := a.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	s := scan{}
 	if m.Head > 0 {
 		if s, err = a.backward(ctx, chosen.Streams(a.cfg.Partitions), nil, func(e explain.Entry) bool {
@@ -128,6 +133,11 @@ func (a *API) whyUser(ctx context.Context, in *OfUser) (*whyUserOut, error) {
 	if err != nil {
 		return nil, err
 	}
+	done, err := a.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	ofUser := explain.Filter{User: in.User}
 	var entries []explain.Entry
 	logins, nodes := 0, 0

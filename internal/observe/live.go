@@ -59,7 +59,7 @@ type Sample struct {
 	At          int64              `json:"at" doc:"Unix milliseconds"`
 	Sessions    map[string]int     `json:"sessions" nullable:"false" doc:"Signed in, by device: desktop, mobile, web"`
 	Connections int                `json:"connections" doc:"Of clients, signed in or not"`
-	Messages    *float64           `json:"messages,omitempty" doc:"Of clients, acknowledged per second"`
+	Messages    *float64           `json:"messages,omitempty" doc:"That the log has taken, per second: of clients and over the API"`
 	Deliveries  *float64           `json:"deliveries,omitempty" doc:"To sessions, per second"`
 	AppendP50   *float64           `json:"append_p50_ms,omitempty" doc:"Half of the records were acknowledged by the log within so many milliseconds; not there: none was"`
 	AppendP99   *float64           `json:"append_p99_ms,omitempty" doc:"99 of 100 records"`
@@ -71,7 +71,7 @@ type Sample struct {
 // ProcessLive is what one process of the cluster does now.
 type ProcessLive struct {
 	Sessions   int      `json:"sessions" doc:"Signed in there"`
-	Messages   *float64 `json:"messages,omitempty" doc:"Of clients, acknowledged per second"`
+	Messages   *float64 `json:"messages,omitempty" doc:"That it has had the log take, per second"`
 	Deliveries *float64 `json:"deliveries,omitempty" doc:"To sessions, per second"`
 	CPU        *float64 `json:"cpu,omitempty" doc:"Processors that it keeps busy"`
 	Memory     uint64   `json:"memory_bytes"`
@@ -80,6 +80,7 @@ type ProcessLive struct {
 // The counters of a reading.
 const (
 	messagesMetric   = "godwit_connector_messages_acked_total"
+	sentMetric       = "godwit_api_messages_total"
 	deliveriesMetric = "godwit_connector_deliveries_total"
 	cpuMetric        = "process_cpu_seconds_total"
 )
@@ -128,7 +129,7 @@ func (r *Reader) Read() (Reading, error) {
 				read.Sessions[label] = gauge
 			case "godwit_connector_connections":
 				read.Connections = gauge
-			case messagesMetric, deliveriesMetric, cpuMetric:
+			case messagesMetric, sentMetric, deliveriesMetric, cpuMetric:
 				read.Counters[name] = m.GetCounter().GetValue()
 			case "godwit_bus_append_seconds":
 				for _, b := range m.GetHistogram().GetBucket() {
@@ -302,7 +303,7 @@ func (c cluster) sample(at time.Time, said map[string]Reading) (Sample, map[stri
 			}
 		}
 		if p.heard.Equal(at) && p.rates != nil {
-			one.Messages, one.Deliveries, one.CPU = rate(p.rates, messagesMetric), rate(p.rates, deliveriesMetric), rate(p.rates, cpuMetric)
+			one.Messages, one.Deliveries, one.CPU = sum(rate(p.rates, messagesMetric), rate(p.rates, sentMetric)), rate(p.rates, deliveriesMetric), rate(p.rates, cpuMetric)
 			s.Messages, s.Deliveries = sum(s.Messages, one.Messages), sum(s.Deliveries, one.Deliveries)
 			appends = addBuckets(appends, p.appends)
 		}

@@ -22,7 +22,7 @@ type measured struct {
 	*prometheus.Registry
 	sessions, lag, behind, owned *prometheus.GaugeVec
 	connections                  prometheus.Gauge
-	messages, deliveries         prometheus.Counter
+	messages, sent, deliveries   prometheus.Counter
 	appends                      prometheus.Histogram
 }
 
@@ -35,10 +35,11 @@ func newMeasured() *measured {
 		behind: vec("godwit_view_lag_seconds", "view"), owned: vec("godwit_view_owned", "view"),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "godwit_connector_connections"}),
 		messages:    prometheus.NewCounter(prometheus.CounterOpts{Name: "godwit_connector_messages_acked_total"}),
+		sent:        prometheus.NewCounter(prometheus.CounterOpts{Name: "godwit_api_messages_total"}),
 		deliveries:  prometheus.NewCounter(prometheus.CounterOpts{Name: "godwit_connector_deliveries_total"}),
 		appends:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "godwit_bus_append_seconds", Buckets: []float64{0.001, 0.002, 0.004}}),
 	}
-	m.MustRegister(m.sessions, m.lag, m.behind, m.owned, m.connections, m.messages, m.deliveries, m.appends)
+	m.MustRegister(m.sessions, m.lag, m.behind, m.owned, m.connections, m.messages, m.sent, m.deliveries, m.appends)
 	return m
 }
 
@@ -90,7 +91,8 @@ func TestASampleIsWhatAllProcessesDo(t *testing.T) {
 		own.connections.Set(4)
 		other.connections.Set(7)
 		own.messages.Add(10)
-		other.messages.Add(30)
+		other.messages.Add(24)
+		other.sent.Add(6)
 		own.deliveries.Add(100)
 		for range 99 {
 			own.appends.Observe(0.0015)

@@ -14,7 +14,7 @@ func (p *process) makeAPI(context.Context) (err error) {
 	p.people = admin.NewPeople(p.node, p.hasher)
 	p.serverAPI, err = api.New(api.Config{
 		Node: p.node, Log: p.bus, Partitions: p.bus.Partitions(), Hasher: p.hasher, Token: p.token, Version: Version(),
-		GroupLimit: p.cfg.GroupLimit, FriendsOnly: p.cfg.Contacts == string(connector.Friends), Logger: p.log.With("part", "api"),
+		GroupLimit: p.cfg.GroupLimit, FriendsOnly: p.cfg.Contacts == string(connector.Friends), Logger: p.log.With("part", "api"), Registerer: p.registry,
 		Live:         liveStatus{p.live, p},
 		BeginWebhook: func(ctx context.Context, id string) error { return webhook.Begin(ctx, p.bus, id) }})
 	return err

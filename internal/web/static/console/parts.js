@@ -31,25 +31,27 @@ export function failure(err, again) {
 }
 
 /**
- * area is a place filled by load(signal), which gives nodes. It shows that it is loading, what went wrong, and loads again by
- * itself once a server that was away is back. area.reload() loads anew and leaves what is there until then.
+ * area is a place filled by load(signal, waits), which gives nodes; waits() has it say that the log is read by others. It
+ * shows that it is loading, what went wrong, and loads again by itself once a server that was away is back. area.reload()
+ * loads anew and leaves what is there until then.
  */
 export function area(signal, load) {
   const box = h("div", { class: "area", "aria-busy": "true" });
-  let now = new AbortController(), waits = false;
+  let now = new AbortController(), away = false;
   box.reload = async () => {
     now.abort();
     const mine = (now = new AbortController());
     box.setAttribute("aria-busy", "true");
     const soon = setTimeout(() => box.querySelector(":scope > :not(.bones, .state)") || replace(box, skeleton()), 150);
     let content;
-    waits = false;
+    away = false;
+    const turn = () => mine.signal.aborted || box.querySelector(":scope > .turn") || box.prepend(h("p", { class: "hint turn", role: "status" }, TURN));
     try {
-      content = await load(AbortSignal.any([mine.signal, signal]));
+      content = await load(AbortSignal.any([mine.signal, signal]), turn);
     } catch (err) {
       if (mine.signal.aborted || signal.aborted) return;
       if (!(err instanceof Problem || err instanceof Unreachable)) console.error(err);
-      waits = err instanceof Unreachable;
+      away = err instanceof Unreachable;
       content = failure(err, box.reload);
     } finally {
       clearTimeout(soon);
@@ -59,10 +61,46 @@ export function area(signal, load) {
     box.removeAttribute("aria-busy");
     if (document.activeElement?.id === "content") box.querySelector("h1")?.focus({ preventScroll: true }); // a heading that came late
   };
-  on("reach", (yes) => yes && waits && box.reload(), signal);
+  on("reach", (yes) => yes && away && box.reload(), signal);
   box.reload();
   return box;
 }
+
+/**
+ * readLog asks for what needs the log read backward. While others read it the server says log_busy: that is told with
+ * waits(), and asked again until it is done or signal ends. A page that nobody looks at does not ask.
+ */
+export async function readLog(path, query, signal, waits) {
+  for (;;) {
+    await shown(signal);
+    try {
+      return await get(path, query, { signal });
+    } catch (err) {
+      if (err.code !== "log_busy") throw err;
+    }
+    waits();
+    await pause(1000, signal);
+  }
+}
+
+/** pause waits; it rejects when signal ends. */
+export const pause = (ms, signal) => new Promise((resolve, reject) => {
+  const over = () => reject(signal.reason);
+  signal.throwIfAborted();
+  signal.addEventListener("abort", over, { once: true });
+  setTimeout(() => {
+    signal.removeEventListener("abort", over);
+    resolve();
+  }, ms);
+});
+
+/** shown waits until somebody may look at the page. */
+const shown = async (signal) => {
+  while (document.hidden) await pause(500, signal);
+};
+
+/** TURN is what is said while others read the log. */
+export const TURN = "Four others search the log now. This waits for its turn …";
 
 /** card is a part of a page with a heading. */
 export const card = (title, actions, ...content) => h("section", { class: "card part" }, h("header", null, h("h2", null, title), actions && h("div", { class: "row actions" }, actions)), content);
@@ -285,6 +323,19 @@ export const millis = (t) => (typeof t === "number" ? t * 1000 : Date.parse(t));
 
 /** time shows one. */
 export const time = (t) => (t ? h("time", { datetime: new Date(millis(t)).toISOString(), title: fullTime(millis(t)) }, dateTime(millis(t))) : "");
+
+const UTC = /(\d{1,2} (?:January|February|March|April|May|June|July|August|September|October|November|December) \d{4}) at (\d\d:\d\d:\d\d) UTC/;
+
+/**
+ * sentence is one of the server's, which has its times as "2 January 2006 at 15:04:05 UTC", with them by the reader's
+ * clock. The server's own words are behind each.
+ */
+export const sentence = (text) => text.split(new RegExp(UTC, "g")).map((part, i, all) => {
+  if (i % 3 === 2) return null;
+  if (i % 3 === 0) return part;
+  const at = Date.parse(`${part} ${all[i + 1]} UTC`);
+  return h("time", { datetime: new Date(at).toISOString(), title: `${part} at ${all[i + 1]} UTC` }, dateTime(at));
+});
 
 const known = new Map(); // number -> {at, person}
 const KEEP = 60_000; // ms

@@ -4,9 +4,11 @@ import { h, later, renderList, replace, set, setText } from "../../shared/dom.js
 import { clock, clockSeconds, dateTime, dayNumber, fullTime } from "../../shared/format.js";
 import { icon } from "../../shared/icons.js";
 import { get, may, Problem, Unreachable } from "../api.js";
-import { area, button, failure, head, newId, option, peopleOf, personField, state } from "../parts.js";
+import { area, button, failure, head, newId, option, pause, peopleOf, personField, readLog, state, TURN } from "../parts.js";
 
 const PAGE = 100;
+const SEARCH = 300_000; // ms that a search goes on by itself: the server reads 5 s of the log a request
+const REST = 500; // ms between two requests of it, in which others have their turn
 const MOST = 2000; // events kept on the page
 const LIVE_EVERY = 2000; // ms
 const LATE = 60_000; // ms by which clocks of the log and of the server may differ
@@ -63,7 +65,10 @@ function fieldsRow(e) {
 }
 
 export function show(root, { query, signal }) {
-  let events = [], next, searchedTo, asOf = 0, run = 0, problem = null;
+  let events = [], next, searchedTo, asOf = 0, problem = null;
+  let run = 0; // counts lists that were begun: what comes for an older one is dropped
+  let search = null; // ends the search that goes on
+  let waits = false; // it has to wait for its turn
   const seen = new Set();
 
   const stream = h("select", { id: newId("f") }, option("", "All"));
@@ -85,19 +90,27 @@ export function show(root, { query, signal }) {
   const filters = () => ({ stream: stream.value, type: type.value, user: userNumber, conversation: conversation.value.trim() });
   const list = eventList("Events, the newest first");
   const more = h("div", { class: "more" });
-  const box = area(signal, async (loading) => {
-    run++;
-    const page = await get("/events", { ...filters(), limit: PAGE }, { signal: loading });
+  const box = area(signal, async (loading, turn) => {
+    begun();
+    const page = await readLog("/events", { ...filters(), limit: PAGE }, loading, turn);
     events = [];
     seen.clear();
     problem = null;
     asOf = page.as_of;
-    take(page, false);
+    const few = PAGE - take(page, false);
     drawList();
+    if (next && few > 0) queueMicrotask(() => goOn(few));
     return content();
   });
 
-  const content = () => [events.length ? list : state("list", "No events", filtered() ? "Nothing in what was searched passes the filter." : "The log is empty."), more];
+  // begun says that the list begins anew.
+  function begun() {
+    run++;
+    search?.abort();
+    search = null;
+  }
+
+  const content = () => [events.length ? list : state("list", next ? "Nothing found yet" : "No events", !filtered() ? "The log is empty." : next ? "Nothing in what was searched so far passes the filter." : "Nothing passes the filter, back to the beginning of the log."), more];
   const filtered = () => Object.values(filters()).some(Boolean);
 
   // take puts a page's events where they belong.
@@ -109,6 +122,7 @@ export function show(root, { query, signal }) {
     if (first && events.length > MOST) {
       for (const e of events.splice(MOST)) seen.delete(idOf(e));
       next = undefined;
+      begun();
     }
     return fresh.length;
   }
@@ -121,28 +135,63 @@ export function show(root, { query, signal }) {
     drawMore();
   }
 
+  // One line and one button, which are the same nodes all the time: the focus stays where it is.
+  const back = h("p", { class: "hint", role: "status" });
+  const go = button("", () => (search ? stop() : goOn(PAGE)));
+  const failed = h("div");
+
   function drawMore() {
-    const searched = searchedTo ? `Searched back to ${dateTime(Date.parse(searchedTo))}. ` : "";
-    replace(more, problem && failure(problem, loadMore), next
-      ? [h("p", { class: "hint" }, searched), button(events.length ? "Load more" : "Search further back", loadMore)]
-      : h("p", { class: "hint" }, events.length >= MOST ? `These are the newest ${MOST}.` : "That is all there is."));
+    const to = searchedTo ? dateTime(Date.parse(searchedTo)) : "";
+    const was = to && `Searched back to ${to}.`;
+    setText(back, search ? (waits ? `${TURN} ${was}` : to ? `Searching … back to ${to}` : "Searching …")
+      : next ? was
+      : events.length >= MOST ? `These are the newest ${MOST}.`
+      : filtered() ? (events.length ? "That is all, back to the beginning of the log." : "") : "That is all there is.");
+    setText(go, search ? "Stop" : filtered() ? "Search further back" : "Load more");
+    go.hidden = !next && !search;
+    replace(failed, problem && failure(problem));
+    if (!more.firstChild) more.append(failed, back, go);
   }
 
-  async function loadMore(click) {
-    const mine = run, pressed = click?.currentTarget;
-    pressed?.setAttribute("aria-busy", "true");
+  const stop = () => {
+    search?.abort();
+    search = null;
+    drawMore();
+  };
+
+  // goOn searches further back until so many events are found, the log has no more, nobody wants it, or it has taken long:
+  // a tab that is forgotten leaves the log in peace, as does one that nobody sees.
+  async function goOn(wanted) {
+    if (signal.aborted || !next) return;
+    search?.abort();
+    const mine = run, own = (search = new AbortController());
+    const going = AbortSignal.any([own.signal, signal]);
+    const until = performance.now() + SEARCH;
     problem = null;
+    drawMore();
     try {
-      const page = await get("/events", { ...filters(), limit: PAGE, before: next }, { signal });
-      if (mine !== run) return;
-      take(page, false);
+      while (next && wanted > 0 && performance.now() < until) {
+        const page = await readLog("/events", { ...filters(), limit: PAGE, before: next }, going, () => {
+          waits = true;
+          drawMore();
+        });
+        going.throwIfAborted();
+        if (mine !== run) return;
+        waits = false;
+        const found = take(page, false);
+        wanted -= found;
+        drawList();
+        if (found && !list.isConnected || !next && !events.length) replace(box, content());
+        if (next && wanted > 0) await pause(REST, going);
+      }
     } catch (err) {
-      if (signal.aborted) return;
+      if (going.aborted) return;
       problem = err;
+    } finally {
+      if (search === own) search = null;
+      waits = false;
     }
-    drawList();
-    replace(box, content());
-    if (pressed && !problem) more.querySelector("button")?.focus({ preventScroll: true });
+    drawMore();
   }
 
   // tail looks for what is new while it is switched on.
@@ -158,6 +207,7 @@ export function show(root, { query, signal }) {
           asOf = page.as_of;
           // More have come than one page has: what lies between is not here, so the list begins anew.
           if (events.length && page.events.length === PAGE && !page.events.some((e) => seen.has(idOf(e)))) {
+            begun();
             events = [];
             seen.clear();
             take(page, false);

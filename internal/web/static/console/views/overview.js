@@ -82,12 +82,12 @@ export function show(root, { signal }) {
     }));
 
   const nodeTable = table({
-    caption: "Nodes", key: (n) => n.process + n.role, rows: [], empty: state("server", "No nodes are known", "They appear with the first sample."),
+    caption: "Nodes", key: (n) => n.process, rows: [], empty: state("server", "No nodes are known", "They appear with the first sample."),
     columns: [
-      { label: "Role", head: true, cell: (n) => n.role },
+      { label: "Role", head: true, cell: (n) => (n.role === "up" ? ["up", h("span", { class: "muted small by" }, " connector, gateway and projector in one")] : n.role) },
       { label: "Host", cell: (n) => h("span", { class: "wrap", title: `process ${n.process}` }, n.node) },
       { label: "State", cell: nodeState },
-      { label: "Clients", number: true, cell: (n) => (n.role === "connector" ? count(n.clients) + (n.capacity ? ` of ${count(n.capacity)}` : "") : NONE) },
+      { label: "Clients", number: true, cell: (n) => (n.capacity ? count(n.clients) + ` of ${count(n.capacity)}` : NONE) },
       { label: "Views", number: true, cell: (n) => (n.views ? `owns ${n.owns ?? 0} of ${n.views}` : NONE) },
       { label: "CPU", number: true, cell: (n) => (n.live?.cpu === undefined ? NONE : `${(n.live.cpu * 100).toFixed(n.live.cpu < 0.1 ? 1 : 0)} %`) },
       { label: "Memory", number: true, cell: (n) => (n.live?.memory_bytes === undefined ? NONE : size(n.live.memory_bytes)) },

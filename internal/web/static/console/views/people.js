@@ -107,6 +107,8 @@ function person(p, departments, signal, changed) {
     ["Number", String(p.number)], ["Login name", p.name], ["Nick", p.nick], ["Department", p.department ? department?.name ?? `department ${p.department}` : ""], ["E-mail", p.email], ["Telephone", p.telephone],
     ["Latin name", p.domain], ["Signature", p.signature], ["Gender", ["", "male", "female"][p.gender]], ["Last change", time(p.updated)],
   ];
+  const friendsBox = area(signal, () => friends(p, signal, () => friendsBox.reload()));
+  const requestsBox = area(signal, () => requests(p, signal, () => requestsBox.reload()));
   const sessions = may("sessions:read") && sessionsCard(p, signal);
   const change = async (title, text, verb, danger, run, done) => {
     if (await question({ title, text, verb, danger, run, done })) changed();
@@ -126,8 +128,8 @@ function person(p, departments, signal, changed) {
         card("Unread", null, may("messages:read") ? area(signal, () => unread(p, signal)) : lacks("messages:read"))),
       h("div", { class: "stack" },
         card("Groups", null, may("groups:read") ? area(signal, () => groups(p, signal)) : lacks("groups:read")),
-        card("Friends", null, area(signal, () => friends(p, signal))),
-        card("Requests and blocks", null, area(signal, () => requests(p, signal))),
+        card("Friends", null, friendsBox),
+        card("Requests and blocks", null, requestsBox),
         card("Pushes", null, area(signal, () => pushes(p, signal))))),
   ];
 }
@@ -201,30 +203,47 @@ async function unread(p, signal) {
   }), u.total > 0 && h("p", { class: "hint" }, `${plural(u.total, "message")} in all.`)];
 }
 
-async function friends(p, signal) {
+async function friends(p, signal, changed) {
   const all = await allOf(`/users/${p.number}/friends`, "friends", signal, 1000);
   const shown = all.slice(0, 100);
   const people = await peopleOf(shown.map((f) => f.user), signal);
+  const end = async (other) => {
+    const [a, b] = [called(p), called(other)];
+    if (await question({
+      title: `End the friendship of ${a} and ${b}?`, verb: "End friendship", done: `${a} and ${b} are friends no more.`,
+      text: `${a} and ${b} are taken off each other's lists of friends, with the names that they gave each other. Where only friends write to each other, they can't any more. They may ask each other again.`,
+      run: (send) => send("DELETE", `/users/${p.number}/friends/${other.number}`),
+    })) changed();
+  };
   return [table({
     caption: `Friends of ${called(p)}`, rows: shown, key: (f) => f.user, empty: state("people", "No friends", ""),
     columns: [
       { label: "Friend", head: true, cell: (f) => personLink(people.get(f.user)) },
       { label: "Own name for them", cell: (f) => f.remark ? h("bdi", { class: "wrap" }, f.remark) : NONE },
       { label: "Since", cell: (f) => time(f.since) || NONE },
+      { label: "Action", actions: true, cell: (f) => may("users:write") && button("End", () => end(people.get(f.user)), "small") },
     ],
   }), all.length > shown.length && h("p", { class: "hint" }, `The first ${shown.length} of ${all.length >= 1000 ? "more than " : ""}${count(all.length)}.`)];
 }
 
-async function requests(p, signal) {
+async function requests(p, signal, changed) {
   const [open, blocked] = await Promise.all([
     get(`/users/${p.number}/friend-requests`, { limit: 100 }, { signal }).then((r) => r.requests),
     get(`/users/${p.number}/blocks`, { limit: 100 }, { signal }).then((r) => r.users),
   ]);
   if (!open.length && !blocked.length) return state("check", "None", "");
   const people = await peopleOf([...open.map((r) => r.user), ...blocked], signal);
+  const unblock = async (other) => {
+    const [a, b] = [called(p), called(other)];
+    if (await question({
+      title: `Unblock ${b} for ${a}?`, verb: "Unblock", done: `${a} does not block ${b} any more.`,
+      text: `The block of ${a} against ${b} ends: both can write to each other again, unless ${b} blocks ${a} too. ${a} is not asked, and may block again.`,
+      run: (send) => send("DELETE", `/users/${p.number}/blocks/${other.number}`),
+    })) changed();
+  };
   return h("ul", { class: "stack tight" },
     open.map((r) => h("li", null, r.outgoing ? "Has asked " : "Was asked by ", personLink(people.get(r.user)), " to be friends, ", time(r.since))),
-    blocked.map((n) => h("li", null, "Blocks ", personLink(people.get(n)))));
+    blocked.map((n) => h("li", { class: "row wrapping" }, h("span", { class: "grow" }, "Blocks ", personLink(people.get(n))), may("users:write") && button("Unblock", () => unblock(people.get(n)), "small"))));
 }
 
 async function editProfile(p, departments, changed) {

@@ -4,7 +4,7 @@
 import { h, replace } from "../../shared/dom.js";
 import { count } from "../../shared/format.js";
 import { get, may } from "../api.js";
-import { area, called, card, conversationTexts, head, lacks, peopleOf, personField, personLink, state, table, time } from "../parts.js";
+import { area, called, card, conversationTexts, head, lacks, peopleOf, personField, personLink, readLog, sentence, state, table, time } from "../parts.js";
 import { eventList } from "./log.js";
 
 export function show(root, { parts, signal }) {
@@ -14,9 +14,9 @@ export function show(root, { parts, signal }) {
     return root.append(h("section", { class: "card" }, state("info", "Pick a person", "You see why each of their sessions began and ended, and of a conversation why so much is unread: first in sentences, then the events of the log that they come from.")));
   }
   if (!/^\d+$/.test(number)) return root.append(h("section", { class: "card" }, state("search", "There is no such person", `“${number}” is no number of a person.`)));
-  if (conversation) root.append(area(signal, () => ofConversation(number, conversation, signal)));
+  if (conversation) root.append(area(signal, (loading, waits) => ofConversation(number, conversation, loading, waits)));
   else {
-    root.append(card("Sessions", null, area(signal, () => ofSessions(number, signal))),
+    root.append(card("Sessions", null, area(signal, (loading, waits) => ofSessions(number, loading, waits))),
       card("Conversations", null, may("messages:read") ? area(signal, () => conversations(number, signal)) : lacks("messages:read")));
   }
 }
@@ -47,28 +47,27 @@ function chooser(number, conversation, signal) {
   }, person.node, h("div", { class: "field" }, h("label", { for: "why-conversation" }, "Conversation"), name), h("button", { class: "button primary", type: "submit" }, "Explain"), error);
 }
 
-async function ofSessions(number, signal) {
-  const [why, people] = await Promise.all([get(`/users/${number}/why`, null, { signal }), peopleOf([Number(number)], signal)]);
+async function ofSessions(number, signal, waits) {
+  const [why, people] = await Promise.all([readLog(`/users/${number}/why`, null, signal, waits), peopleOf([Number(number)], signal)]);
   const name = called(people.get(Number(number)));
   document.title = `Why: ${name} · godwit console`;
-  const sentences = (why.explanation ?? []).map((t) => h("li", null, t));
+  const sentences = (why.explanation ?? []).map((t) => h("li", { class: "wrap" }, sentence(t)));
   if (!why.sessions?.length && !sentences.length) return state("offline", "No sessions", `${name} has no session, and none has ended lately.`);
   return [
     sentences.length > 0 && h("ul", { class: "sentences" }, sentences),
     h("ul", { class: "stack reasons" }, (why.sessions ?? []).map((s) => h("li", { class: "reason", dataset: { session: s.id } },
       h("p", { class: "row wrapping" }, h("span", { class: "chip " + (s.ended ? "" : "good") }, s.ended ? "ended" : "lives"), h("strong", null, `${s.device} session`), s.reason && h("span", { class: "chip" }, s.reason.replaceAll("_", " ")),
         h("span", { class: "muted small" }, "opened ", time(s.opened), s.ended && [", ended ", time(s.ended)])),
-      h("p", { class: "wrap sentence" }, s.explanation),
+      h("p", { class: "wrap sentence" }, sentence(s.explanation)),
       h("p", { class: "mono small muted wrap" }, s.id),
       evidence(s.events, `Events of the session ${s.id}`)))),
-    inUTC(),
     why.complete === false && incomplete(),
   ];
 }
 
-async function ofConversation(number, conversation, signal) {
+async function ofConversation(number, conversation, signal, waits) {
   const [why, people, texts] = await Promise.all([
-    get(`/users/${number}/conversations/${encodeURIComponent(conversation)}/why`, null, { signal }), peopleOf([Number(number)], signal), conversationTexts([conversation], signal),
+    readLog(`/users/${number}/conversations/${encodeURIComponent(conversation)}/why`, null, signal, waits), peopleOf([Number(number)], signal), conversationTexts([conversation], signal),
   ]);
   const person = people.get(Number(number));
   document.title = `Why: ${called(person)}, ${conversation} · godwit console`;
@@ -79,16 +78,12 @@ async function ofConversation(number, conversation, signal) {
     h("section", { class: "card part" },
       h("header", null, h("h2", null, personLink(person), ", conversation ", h("bdi", null, texts.get(conversation)), ": ", n === 0 ? "nothing is unread" : `${count(n)} unread`),
         h("a", { class: "button small", href: `#/why/${number}` }, "All of this person")),
-      h("ul", { class: "sentences" }, (why.explanation ?? []).map((t) => h("li", { class: "wrap" }, t))),
-      inUTC(),
+      h("ul", { class: "sentences" }, (why.explanation ?? []).map((t) => h("li", { class: "wrap" }, sentence(t)))),
       why.head !== undefined && h("p", { class: "hint number" }, `The newest message is ${count(why.head)}; read up to ${count(why.read ?? 0)}.`)),
     card("The events behind it", h("a", { class: "button small quiet", href: `#/log?user=${number}&conversation=${encodeURIComponent(conversation)}` }, "In the log"),
       why.events?.length ? list : state("list", "No events", "The log has none of this conversation that are kept."), why.complete === false && incomplete()),
   ];
 }
-
-// The server's sentences know nothing of the reader's clock.
-const inUTC = () => new Date().getTimezoneOffset() !== 0 && h("p", { class: "hint" }, "These sentences give times in UTC.");
 
 const incomplete = () => h("p", { class: "hint" }, "There are older events that were not searched: the figures count them, this list doesn't show them.");
 
