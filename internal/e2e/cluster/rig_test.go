@@ -340,7 +340,7 @@ func (c *cluster) addrs() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all := slices.Clone(c.extra)
-	for _, e := range c.Edges {
+	for _, e := range c.Edges() {
 		if !c.dead[e] {
 			all = append(all, e.Addr)
 		}
@@ -415,7 +415,7 @@ func (ch *child) last(what string) string {
 func (c *cluster) alive() []*e2etest.Edge {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(c.Edges), func(e *e2etest.Edge) bool { return c.dead[e] })
+	return slices.DeleteFunc(c.Edges(), func(e *e2etest.Edge) bool { return c.dead[e] })
 }
 
 // populate brings people onto the edges, who talk all the time and come back when they
@@ -423,7 +423,7 @@ func (c *cluster) alive() []*e2etest.Edge {
 func (c *cluster) populate() *e2etest.World {
 	c.T.Helper()
 	w := e2etest.NewWorld(c.T, c.rnd.Uint64())
-	ids := c.Edges[0].Register(c.T, 8)
+	ids := c.Edges()[0].Register(c.T, 8)
 	w.Populate(ids[:6], 4)
 	w.Phones(ids[:6], 3)
 	w.EverywhereOf(c.addrs())

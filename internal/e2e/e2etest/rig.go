@@ -37,7 +37,6 @@ type Rig struct {
 	Lines  *Output
 	hasher *password.Hasher
 	Frames frames
-	Edges  []*Edge
 	Hooks  *bus.Hooks              // of the edges to come
 	See    func(data []byte)       // is shown what owners send
 	Clock  func(name string) Clock // of a part by its name; nil: the true one
@@ -47,6 +46,16 @@ type Rig struct {
 	Made     func(server int, l *Link) // is told of every link of a part to a server; may be nil
 
 	ends [phases][]func() // what ends the parts, by phase
+
+	mu    sync.Mutex
+	edges []*Edge
+}
+
+// Edges are all that were started. Clients may ask for them while more are.
+func (r *Rig) Edges() []*Edge {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.edges)
 }
 
 // The parts end in the order in which each can still do its last work.
@@ -422,7 +431,9 @@ func (r *Rig) Edge(name string) *Edge {
 	e.front = NewLink(r, func() string { return srv.Addr().String() })
 	e.Addr = e.front.Addr
 	e.people = admin.NewPeople(e.Node, r.hasher)
-	r.Edges = append(r.Edges, e)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.edges = append(r.edges, e)
 	return e
 }
 
@@ -471,7 +482,7 @@ func (e *Edge) Register(t *testing.T, n int) []uint32 {
 		}
 		ids[i] = p.Number
 	}
-	for _, o := range e.rig.Edges {
+	for _, o := range e.rig.Edges() {
 		e.rig.Eventually("every edge has heard of the people", func() bool { return o.Node.PeopleSeen() >= e.Node.PeopleSeen() })
 	}
 	return ids
