@@ -60,7 +60,7 @@ export function linePath(points, x, y, gap) {
     const next = points[i + 1];
     const alone = !joined && !(next && next.value != null && next.at - p.at <= gap);
     d += `${joined ? "L" : "M"}${x(p.at).toFixed(1)} ${y(p.value).toFixed(1)}`;
-    if (alone) d += "m-1.5 0a1.5 1.5 0 1 0 3 0a1.5 1.5 0 1 0-3 0"; // a point, which no line would show
+    if (alone) d += "m-1.5 0h3"; // a point, which no line would show; shorter than a dash
     last = p.at;
   }
   return d;
