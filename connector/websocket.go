@@ -40,6 +40,10 @@ func (srv *Server) WebSocket() http.Handler { return http.HandlerFunc(srv.upgrad
 func (srv *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	refuse := func(reason string, status int, text string) {
 		srv.metrics.notUpgraded.WithLabelValues(reason).Inc()
+		if status != http.StatusUpgradeRequired {
+			// A proxy may take any answer for a yes, and hand on unseen what its client sends then.
+			w.Header().Set("Connection", "close")
+		}
 		http.Error(w, text, status)
 	}
 	away := func() {
