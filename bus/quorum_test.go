@@ -21,10 +21,7 @@ func TestALeaseOutlivesTheQuorum(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.AwaitCurrent()
-	leader := c.Leader("KV_leases")
-	if leader < 0 {
-		t.Fatal("nobody leads the leases")
-	}
+	leader := c.AwaitLeader("KV_leases")
 	bustest.Eventually(t, "everybody can be heard", k.HearsAll)
 	for i := range 3 {
 		if i != leader {

@@ -158,6 +158,14 @@ func (b *Bus) used(ctx context.Context) (string, error) {
 
 // names lists the streams there are that look like a log's.
 func (b *Bus) names(ctx context.Context) ([]string, error) {
+	all, err := b.allNames(ctx)
+	return slices.DeleteFunc(all, func(name string) bool {
+		return name != event.People.String() && name != event.Presence.String() && !strings.HasPrefix(name, "CONVERSATION-")
+	}), err
+}
+
+// allNames lists the streams there are, in order.
+func (b *Bus) allNames(ctx context.Context) ([]string, error) {
 	var all []string
 	for offset := 0; ; {
 		var page struct {
@@ -168,11 +176,7 @@ func (b *Bus) names(ctx context.Context) ([]string, error) {
 		if err := b.retried(ctx, "STREAM.NAMES", map[string]int{"offset": offset}, &page); err != nil {
 			return nil, fmt.Errorf("bus: list streams: %w", err)
 		}
-		for _, name := range page.Streams {
-			if name == event.People.String() || name == event.Presence.String() || strings.HasPrefix(name, "CONVERSATION-") {
-				all = append(all, name)
-			}
-		}
+		all = append(all, page.Streams...)
 		offset += len(page.Streams)
 		if len(page.Streams) == 0 || offset >= page.Total {
 			slices.Sort(all)

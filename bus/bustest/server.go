@@ -3,6 +3,7 @@ package bustest
 import (
 	"crypto/tls"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"slices"
@@ -60,11 +61,7 @@ func Cluster(t testing.TB) (urls string, stopLeader func(stream string)) {
 	c := NewCluster(t)
 	return c.URLs(), func(stream string) {
 		t.Helper()
-		if i := c.Leader(stream); i >= 0 {
-			c.Stop(i)
-			return
-		}
-		t.Errorf("bustest: nobody leads %s", stream)
+		c.Stop(c.AwaitLeader(stream))
 	}
 }
 
@@ -111,19 +108,24 @@ func NewCluster(t testing.TB, change ...func(*server.Options)) *Servers {
 	return c
 }
 
-// FreePorts gives loopback ports that nobody listens on just now.
+// FreePorts gives loopback ports that nobody listens on just now. None is one of those that the system gives to whoever
+// asks for any: another program could have it before it is used, or while its server is stopped.
 func FreePorts(t testing.TB, n int) []int {
 	t.Helper()
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		port := 15_000 + rand.IntN(15_000)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
-			t.Fatalf("bustest: ports: %v", err)
+			continue
 		}
 		defer l.Close() // all at once, so that none is given twice
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		if ports = append(ports, port); len(ports) == n {
+			return ports
+		}
 	}
-	return ports
+	t.Fatal("bustest: no free ports")
+	return nil
 }
 
 // URLs lists all the servers' URLs.
@@ -217,6 +219,13 @@ func (c *Servers) Leader(stream string) int {
 	return slices.IndexFunc(c.running, func(s *server.Server) bool {
 		return s != nil && s.Running() && s.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream)
 	})
+}
+
+// AwaitLeader is Leader, once a server leads the stream.
+func (c *Servers) AwaitLeader(stream string) (i int) {
+	c.t.Helper()
+	Eventually(c.t, stream+" has a leader", func() bool { i = c.Leader(stream); return i >= 0 })
+	return i
 }
 
 // TLS is a change for Server: it takes connections over TLS only.
