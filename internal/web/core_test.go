@@ -33,7 +33,7 @@ func TestClientCore(t *testing.T) {
 // inBrowser opens a page that runs tests, and tells their results as subtests.
 func inBrowser(t *testing.T, ctx context.Context, page string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
 	var results []struct{ Name, Error string }
 	err := chromedp.Do(ctx, chromedp.Navigate(page))

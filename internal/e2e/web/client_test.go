@@ -48,6 +48,13 @@ func (c *client) signIn(password string) {
 // conversations is the list, as far as it is drawn.
 const conversations = `nav[aria-label="Conversations"]`
 
+// atTop scrolls the list to its beginning, where conversations are: who is opened further down, among the people, scrolls it there,
+// and what is far from what one sees is not drawn.
+func (c *client) atTop() {
+	c.t.Helper()
+	eval[int](c.tab, `document.querySelector(".list-scroll").scrollTop = 0`)
+}
+
 func item(key string) where { return css(fmt.Sprintf(`%s [data-key="%s"]`, conversations, key)) }
 
 // ready waits until the list is there and nothing is wrong with the connection.
@@ -147,6 +154,7 @@ func (c *client) do(m said, choice string) {
 // unread waits for the number at a conversation in the list.
 func (c *client) unread(key string, n int) {
 	c.t.Helper()
+	c.atTop()
 	want := ""
 	if n > 0 {
 		want = fmt.Sprint(n)

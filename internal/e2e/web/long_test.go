@@ -164,6 +164,7 @@ func TestDraftIsKept(t *testing.T) {
 	a.ready()
 	there(text)
 	a.with(chen)
+	a.atTop()
 	a.says(item(bela.key()), "Draft: "+text)
 	a.with(bela)
 	there(text)
