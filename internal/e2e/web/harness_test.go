@@ -95,3 +95,30 @@ func TestWhatPagesMayNotBeIsFound(t *testing.T) {
 		t.Errorf("cut off on the third page: %q", f)
 	}
 }
+
+// TestWhatIsPaintedAnewIsPressedAgain has a page put another button in the place of the pressed one, once, and take the focus from a
+// field when it has it for the first two times.
+func TestWhatIsPaintedAnewIsPressedAgain(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, `<!doctype html><html lang=en><link rel=icon href="data:,"><title>x</title><div><button>Go</button></div><label>Name <input></label><input id=other aria-label=Other><script>
+			let pressed = 0;
+			addEventListener("click", (e) => { if (e.target.localName === "button") pressed++; });
+			addEventListener("mousedown", (e) => { if (e.target.localName === "button") e.target.parentNode.innerHTML = "<button>Go</button>"; }, { once: true });
+			let focused = 0; // the focus moves on a moment later, as after a dialog
+			document.querySelector("input").addEventListener("focus", (e) => { if (focused++ < 2) setTimeout(() => document.querySelector("#other").focus()); });
+			document.querySelector("input").value = "nobody";
+		</script>`)
+	}))
+	defer srv.Close()
+	p := open(t, "the page", strings.TrimPrefix(srv.URL, "http://"), desktop)
+	p.visit("/")
+	p.click(button("Go"))
+	if n := eval[int](p, "pressed"); n != 1 {
+		t.Errorf("the button heard %d clicks", n)
+	}
+	p.fill(textbox("Name"), "somebody")
+	if v := of[string](p, textbox("Name"), "(e) => e.value"); v != "somebody" {
+		t.Errorf("the field has %q", v)
+	}
+}
