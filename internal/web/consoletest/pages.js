@@ -265,11 +265,11 @@ test("pages: a friendship is ended and a block taken away once that is confirmed
   });
   const changes = () => requests.filter((r) => r.method !== "GET").map((r) => `${r.method} ${r.path}`);
   await page(people, ["7"], "", async (root) => {
-    for (const [text, verb] of [["End", "End friendship"], ["Unblock", "Unblock"]]) {
+    for (const [text, verb] of [["Unfriend", "End friendship"], ["Unblock", "Unblock"]]) {
       (await until(text, () => button(root, text))).click();
       const dialog = await until("the question", () => document.querySelector("dialog[open]"));
       ok(dialog.innerText.includes("Emil") && dialog.innerText.includes("dora"), dialog.innerText);
-      equal(changes().length, text === "End" ? 0 : 1, "done before it was confirmed");
+      equal(changes().length, text === "Unfriend" ? 0 : 1, "done before it was confirmed");
       button(dialog, verb).click();
       await until("it is done", () => !document.querySelector("dialog[open]"));
     }
@@ -279,6 +279,6 @@ test("pages: a friendship is ended and a block taken away once that is confirmed
   serve(({ path }) => [200, path.endsWith("/friends") ? { friends: [{ user: 7, since: 1 }] } : path.endsWith("/blocks") ? { users: [7] } : path.endsWith("/users/7") ? person : nobody]);
   await page(people, ["7"], "", async (root) => {
     await until("the block", () => root.innerText.includes("Blocks"));
-    equal([button(root, "End"), button(root, "Unblock")], [undefined, undefined]);
+    equal([button(root, "Unfriend"), button(root, "Unblock")], [undefined, undefined]);
   });
 });

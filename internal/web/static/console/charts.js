@@ -116,7 +116,7 @@ class Chart {
     this.grid = svg("g", { class: "grid" });
     this.cross = svg("line", { class: "cross", y1: TOP, y2: HEIGHT - BOTTOM });
     this.picture = svg("svg", { height: HEIGHT, "aria-hidden": "true" }, this.grid, this.lines, this.cross, this.dots);
-    this.none = h("p", { class: "none", hidden: true }, "Nothing measured yet");
+    this.none = h("p", { class: "none", hidden: true }, "Nothing measured in these minutes");
     this.readout = h("div", { class: "readout", hidden: true });
     this.plot = h("div", {
       class: "plot", tabIndex: 0, role: "slider", "aria-label": `${title}, the last 10 minutes; arrow keys read earlier values`,

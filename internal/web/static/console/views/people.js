@@ -221,7 +221,7 @@ async function friends(p, signal, changed) {
       { label: "Friend", head: true, cell: (f) => personLink(people.get(f.user)) },
       { label: "Own name for them", cell: (f) => f.remark ? h("bdi", { class: "wrap" }, f.remark) : NONE },
       { label: "Since", cell: (f) => time(f.since) || NONE },
-      { label: "Action", actions: true, cell: (f) => may("users:write") && button("End", () => end(people.get(f.user)), "small") },
+      { label: "Action", actions: true, cell: (f) => may("users:write") && button("Unfriend", () => end(people.get(f.user)), "small") },
     ],
   }), all.length > shown.length && h("p", { class: "hint" }, `The first ${shown.length} of ${all.length >= 1000 ? "more than " : ""}${count(all.length)}.`)];
 }

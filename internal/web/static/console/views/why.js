@@ -78,8 +78,7 @@ async function ofConversation(number, conversation, signal, waits) {
     h("section", { class: "card part" },
       h("header", null, h("h2", null, personLink(person), ", conversation ", h("bdi", null, texts.get(conversation)), ": ", n === 0 ? "nothing is unread" : `${count(n)} unread`),
         h("a", { class: "button small", href: `#/why/${number}` }, "All of this person")),
-      h("ul", { class: "sentences" }, (why.explanation ?? []).map((t) => h("li", { class: "wrap" }, sentence(t)))),
-      why.head !== undefined && h("p", { class: "hint number" }, `The newest message is ${count(why.head)}; read up to ${count(why.read ?? 0)}.`)),
+      h("ul", { class: "sentences" }, (why.explanation ?? []).map((t) => h("li", { class: "wrap" }, sentence(t))))),
     card("The events behind it", h("a", { class: "button small quiet", href: `#/log?user=${number}&conversation=${encodeURIComponent(conversation)}` }, "In the log"),
       why.events?.length ? list : state("list", "No events", "The log has none of this conversation that are kept."), why.complete === false && incomplete()),
   ];
