@@ -117,6 +117,34 @@ function move(parent, node, before) {
   else parent.insertBefore(node, before);
 }
 
+let pressed = false, ending;
+const waiting = new Set();
+for (const type of ["pointerdown", "keydown"]) {
+  addEventListener(type, () => {
+    pressed = true;
+    clearTimeout(ending);
+  }, true);
+}
+for (const type of ["pointerup", "pointercancel", "keyup", "blur"]) {
+  // The click comes after; leaving the window ends a press, an element that loses the focus does not.
+  addEventListener(type, () => {
+    clearTimeout(ending);
+    ending = setTimeout(released, 100);
+  }, type !== "blur");
+}
+function released() {
+  pressed = false;
+  const all = [...waiting];
+  waiting.clear();
+  for (const fn of all) fn();
+}
+
+/** unpressed calls fn once no press is under way: a button that is replaced under one hears no click. */
+export function unpressed(fn) {
+  if (pressed) waiting.add(fn);
+  else fn();
+}
+
 /** once returns fn that runs at most once per frame, however often it is called. */
 export function perFrame(fn) {
   let asked = 0;

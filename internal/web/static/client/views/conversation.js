@@ -83,7 +83,7 @@ export function conversationView(base, key) {
       const m = all[i];
       const itsDay = dayNumber(ms(m.time));
       let apart = i === start;
-      if (itsDay !== day) {
+      if (itsDay > day) { // clocks differ: a message that seems a day older goes on with this day
         list.push({ key: "day-" + itsDay, day: ms(m.time) });
         day = itsDay;
         apart = true;

@@ -1,6 +1,6 @@
 // What there is to know about the open conversation's person or group, and what can be done about it.
 
-import { h, replace } from "../../shared/dom.js";
+import { h, replace, unpressed } from "../../shared/dom.js";
 import { plural } from "../../shared/format.js";
 import { icon } from "../../shared/icons.js";
 import { confirmDialog, openMenu } from "../../shared/dialog.js";
@@ -98,15 +98,16 @@ export function detailsView(ctx, key, close) {
   paint();
 
   let asked = false;
+  const repaint = () => {
+    asked = false;
+    if (node.isConnected) paint();
+  };
   return {
     node,
     update(state, changes) {
       if (!["people", "groups", "friends"].some((c) => changes.has(c)) || asked) return;
       asked = true; // presence of many comes at once: paint a little later, and once
-      setTimeout(() => {
-        asked = false;
-        if (node.isConnected) paint();
-      }, 200);
+      setTimeout(unpressed, 200, repaint);
     },
     focus: () => closing.focus(),
   };

@@ -10,7 +10,7 @@ const candidates = ({ app, config }) => {
 
 export function newGroupDialog(ctx) {
   const name = h("input", { maxlength: 64, autocomplete: "off", autofocus: true });
-  const picker = peoplePicker(ctx, candidates(ctx));
+  const picker = peoplePicker(ctx, () => candidates(ctx));
   openDialog({
     title: "New group",
     body: h("div", { class: "stack" }, h("label", { class: "field" }, h("span", null, "Name of the group"), name), picker.node),
@@ -33,7 +33,7 @@ export function newGroupDialog(ctx) {
 
 export function addMembersDialog(ctx, id) {
   const inside = new Set(ctx.app.state.groups.get(id)?.members);
-  const picker = peoplePicker(ctx, candidates(ctx).filter((p) => !inside.has(p.id)));
+  const picker = peoplePicker(ctx, () => candidates(ctx).filter((p) => !inside.has(p.id)));
   openDialog({
     title: "Add members",
     body: [h("p", { class: "hint" }, "They see what is written from now on."), picker.node],

@@ -1,6 +1,6 @@
 // The people dialog: requests, friends, everybody, who is blocked.
 
-import { h, replace, set, setText } from "../../shared/dom.js";
+import { h, replace, set, setText, unpressed } from "../../shared/dom.js";
 import { badge, shortTime } from "../../shared/format.js";
 import { icon } from "../../shared/icons.js";
 import { openDialog, openMenu, promptDialog, confirmDialog } from "../../shared/dialog.js";
@@ -133,6 +133,6 @@ export function peopleDialog(ctx, first) {
   }
   paint();
   const unsubscribe = app.subscribe((state, changes) => {
-    if (["friends", "people"].some((c) => changes.has(c))) paint();
+    if (["friends", "people"].some((c) => changes.has(c))) unpressed(paint);
   });
 }

@@ -1,4 +1,4 @@
-import { h, replace, setText } from "../../shared/dom.js";
+import { h, replace, setText, unpressed } from "../../shared/dom.js";
 import { icon } from "../../shared/icons.js";
 import { avatar, paintPerson, personName } from "./common.js";
 
@@ -17,9 +17,8 @@ export function personRow(state, id, note, ...end) {
     h("div", { class: "grow" }, h("bdi", { class: "cut block" }, personName(state, id)), note && h("bdi", { class: "cut block small muted" }, note)), end);
 }
 
-/** peoplePicker lets people be chosen: a search field, those chosen, a list to tick. people: PersonInfo list, sorted. */
-export function peoplePicker(ctx, people, onchange = () => {}) {
-  const { state } = ctx.app;
+/** peoplePicker lets people be chosen: a search field, those chosen, a list to tick. people gives those of now, sorted. */
+export function peoplePicker(ctx, people) {
   const chosen = new Set();
   const search = h("input", { type: "search", "aria-label": "Search people", placeholder: "Search people", autocomplete: "off", oninput: paint });
   const chips = h("div", { class: "chips", "aria-label": "Chosen" });
@@ -29,22 +28,26 @@ export function peoplePicker(ctx, people, onchange = () => {}) {
     if (on) chosen.add(id);
     else chosen.delete(id);
     paintChips();
-    onchange(chosen);
   }
   function paintChips() {
+    const { state } = ctx.app;
     replace(chips, [...chosen].map((id) => h("button", {
       class: "chip accent", type: "button", "aria-label": `Leave out ${personName(state, id)}`,
       onclick: () => { toggle(id, false); paint(); search.focus(); },
     }, h("bdi", { class: "cut" }, personName(state, id)), icon("close"))));
   }
+  let count; // of those there are
   function paint() {
-    const found = filterPeople(state, people, search.value);
+    const { state } = ctx.app;
+    const there = people();
+    count = there.length;
+    const found = filterPeople(state, there, search.value);
     const more = h("p", { class: "hint" });
     if (found.length > SHOWN) setText(more, `${found.length - SHOWN} more: search to find them.`);
     replace(list, found.slice(0, SHOWN).map((p) => h("label", { class: "check person" },
       h("input", { type: "checkbox", checked: chosen.has(p.id), onchange: (e) => toggle(p.id, e.target.checked) }),
       paintPerson(avatar("small"), state, p.id), h("bdi", { class: "cut grow" }, personName(state, p.id)))),
-      !found.length && h("p", { class: "hint" }, people.length ? "Nobody of that name." : "There is nobody to choose."),
+      !found.length && h("p", { class: "hint" }, count ? "Nobody of that name." : "There is nobody to choose."),
       found.length > SHOWN && more);
   }
   search.addEventListener("keydown", (e) => {
@@ -57,5 +60,9 @@ export function peoplePicker(ctx, people, onchange = () => {}) {
     }
   });
   paint();
+  const end = ctx.app.subscribe(() => {
+    if (!list.isConnected) end();
+    else if (people().length !== count) unpressed(paint);
+  });
   return { node: h("div", { class: "picker" }, h("label", { class: "search" }, icon("search"), search), chips, list), chosen };
 }
