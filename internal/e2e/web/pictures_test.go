@@ -55,7 +55,7 @@ func smallTown(t *testing.T, p *past) (person, *server) {
 // TestPictures draws those of the README, from a server with some life.
 func TestPictures(t *testing.T) {
 	if *flagPictures == "" {
-		t.Skip("draws only with -args -pictures DIR")
+		t.Skip("draws only with -args -pictures DIR -patience 200s")
 	}
 	var p past
 	anna, s := smallTown(t, &p)
