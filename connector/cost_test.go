@@ -83,19 +83,25 @@ func TestIdleSessionsKeepNoMemoryBeyondTheirStructs(t *testing.T) {
 		}
 	}
 	r.eventually("all buffers are back", r.srv.resting)
-	// What the fake node and the test keep of them is not the connector's.
-	r.node.set(func() { r.node.events, r.node.repeats = nil, nil })
-	r.srv.accounts.dropAll()
-	r.srv.remembered.ForgetAll()
-	each := (int64(heap()) - int64(before)) / n
-	t.Logf("%d bytes of heap per idle session, with what the test keeps of its own sockets", each)
-	if each > 1600 {
+	if each := r.heldByEach(before, n); each > 1600 {
 		t.Errorf("an idle session takes %d bytes", each)
 	}
 	if more := runtime.NumGoroutine() - goroutines; more > 50 {
 		t.Errorf("%d goroutines for %d sessions", more, n)
 	}
 	runtime.KeepAlive(conns)
+}
+
+// heldByEach is how many bytes of heap each of n sessions takes beyond before. What the fake node and the test keep of them is
+// not the connector's.
+func (r *running) heldByEach(before uint64, n int64) int64 {
+	r.t.Helper()
+	r.node.set(func() { r.node.events, r.node.repeats = nil, nil })
+	r.srv.accounts.dropAll()
+	r.srv.remembered.ForgetAll()
+	each := (int64(heap()) - int64(before)) / n
+	r.t.Logf("%d bytes of heap per idle session, with what the test keeps of its own sockets", each)
+	return each
 }
 
 // nullNode takes appends and gives outcomes at once.

@@ -860,12 +860,7 @@ func TestIdleWebSocketsKeepNoMemoryBeyondTheirStructs(t *testing.T) {
 	r.eventually("all buffers are back", func() bool {
 		return r.srv.resting() && runtime.NumGoroutine()-goroutines < 50
 	})
-	r.node.set(func() { r.node.events, r.node.repeats = nil, nil })
-	r.srv.accounts.dropAll()
-	r.srv.remembered.ForgetAll()
-	each := (int64(heap()) - int64(before)) / n
-	t.Logf("%d bytes of heap per idle session, with what the test keeps of its own sockets", each)
-	if each > 2000 {
+	if each := r.heldByEach(before, n); each > 2000 {
 		t.Errorf("an idle session takes %d bytes", each)
 	}
 	runtime.KeepAlive(conns)

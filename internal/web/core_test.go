@@ -16,27 +16,25 @@ import (
 // TestClientCore runs the tests of the client's core, which are in coretest, in a browser: those of its pure parts, of the
 // connection against a socket of the test's, and of all together against a server that loses what it can.
 func TestClientCore(t *testing.T) {
-	ctx := chromium(t)
 	mux := http.NewServeMux()
 	mux.Handle("/client/", Client())
-	mux.Handle("/coretest/", http.StripPrefix("/coretest/", http.FileServer(http.Dir("coretest"))))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprint(w, `<!doctype html><link rel="icon" href="data:,"><title>core</title><script type="module" src="/coretest/run.js"></script>`)
 	})
-	srv := httptest.NewServer(mux)
-	defer srv.Close()
-
-	inBrowser(t, ctx, srv.URL+"/?only="+os.Getenv("GODWIT_CORETEST"))
+	inBrowser(t, mux, "/?only="+os.Getenv("GODWIT_CORETEST"))
 }
 
-// inBrowser opens a page that runs tests, and tells their results as subtests.
-func inBrowser(t *testing.T, ctx context.Context, page string) {
+// inBrowser opens a page of mux, which gets what both kinds of tests use, and tells the results of its tests as subtests.
+func inBrowser(t *testing.T, mux *http.ServeMux, page string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
+	mux.Handle("/coretest/", http.StripPrefix("/coretest/", http.FileServer(http.Dir("coretest"))))
+	srv := httptest.NewServer(mux)
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(chromium(t), 4*time.Minute)
 	defer cancel()
 	var results []struct{ Name, Error string }
-	err := chromedp.Do(ctx, chromedp.Navigate(page))
+	err := chromedp.Do(ctx, chromedp.Navigate(srv.URL+page))
 	for err == nil && results == nil {
 		time.Sleep(20 * time.Millisecond)
 		results, err = chromedp.Run(ctx, chromedp.Evaluate[[]struct{ Name, Error string }](`globalThis.results ?? null`))

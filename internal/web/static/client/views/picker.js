@@ -60,9 +60,9 @@ export function peoplePicker(ctx, people) {
     }
   });
   paint();
-  const end = ctx.app.subscribe(() => {
+  const end = ctx.app.subscribe((_, changes) => {
     if (!list.isConnected) end();
-    else if (people().length !== count) unpressed(paint);
+    else if ((changes.has("people") || changes.has("friends")) && people().length !== count) unpressed(paint);
   });
   return { node: h("div", { class: "picker" }, h("label", { class: "search" }, icon("search"), search), chips, list), chosen };
 }
